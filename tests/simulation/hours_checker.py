@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import HoursSpec
 from tests.simulation.hours_oracle import ObservedHours
 from tests.simulation.program import Key, Program
 from tests.simulation.simulator import Simulator
@@ -31,7 +31,7 @@ class HoursChecker:
         # Machines whose reapers may have missed a change because no agent was running.
         self._uninformed: set[str] = set()
 
-    def on_hours(self, machine: ObservedMachine, key: Key, spec: m.HoursSpec | None) -> None:
+    def on_hours(self, machine: ObservedMachine, key: Key, spec: HoursSpec | None) -> None:
         """The machine received the hours of an attempt."""
         place = machine.name, key
         hours = ObservedHours.from_message(spec)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import HoursSpec
 
 # Level of hours without a limit on the number of jobs.
 UNLIMITED: Final = 10**9
@@ -37,7 +37,7 @@ class ObservedHours(NamedTuple):
     overrides: tuple[tuple[str, int], ...]
 
     @classmethod
-    def from_message(cls, spec: m.HoursSpec | None) -> ObservedHours | None:
+    def from_message(cls, spec: HoursSpec | None) -> ObservedHours | None:
         if spec is None:
             return None
         sets = tuple(tuple(each) for each in spec.sets)

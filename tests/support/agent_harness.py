@@ -18,6 +18,7 @@ from mythjobs.clock import Now
 from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import RunSpec
 
 BASE_ENVIRONMENT = {"PATH": "/bin", "HOME": "/root"}
 
@@ -27,8 +28,8 @@ def at(seconds: float) -> Now:
     return Now(1_700_000_000_000 + ms, ms, ms)
 
 
-def make_run(**given: Any) -> m.RunSpec:
-    return m.RunSpec(**{"argv": ["/bin/true"], **given})
+def make_run(**given: Any) -> RunSpec:
+    return RunSpec(**{"argv": ["/bin/true"], **given})
 
 
 class AgentHarness:

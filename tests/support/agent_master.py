@@ -22,6 +22,7 @@ from mythjobs.process.reaper.journal import read_journal
 from mythjobs.process.reaper.launch import try_lock
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import RunSpec
 
 T = TypeVar("T", bound=m.AgentMessage)
 WAIT_S = 60.0
@@ -58,7 +59,7 @@ class ScriptedMaster:
     ) -> None:
         """`terms` are fields of the grant, such as lease and hours; `run` are fields of the run."""
         self._grants += 1
-        what = m.RunSpec(list(argv), **run)
+        what = RunSpec(list(argv), **run)
         await self.send(m.Grant(self._grants, self._hb, job, n, 0, what, **(terms or {})))
 
     async def fetch(self, transfer: int, job: int, **given: Any) -> None:

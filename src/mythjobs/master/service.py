@@ -39,7 +39,7 @@ from mythjobs.master.waiters import Waiters, wait_first
 from mythjobs.model.life import FINAL
 from mythjobs.model.retention import DEFAULT as DEFAULT_RETENTION
 from mythjobs.model.retention import Retention
-from mythjobs.protocol import responses
+from mythjobs.protocol import machine_responses, responses
 from mythjobs.protocol.messages import MasterFrame
 from mythjobs.store.open import open_store, redact_password
 from mythjobs.store.queries.batches import read_batch
@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 # Time after the master's start during which requests may wait for the local agent to connect.
 _LOCAL_AGENT_STARTS_S: Final = 10.0
-# Requests that wait for the local agent, because their response says if no machine is connected.
+# Requests that wait for the local agent: their response reports if no machine is connected.
 _EXPLAINED: Final = (requests.SubmitJob, requests.DefineCommand)
 
 
@@ -228,7 +228,7 @@ class Master:
             "failing_channels": list_failing_channels(self.state),
         }
 
-    async def list_machines(self) -> responses.Machines:
+    async def list_machines(self) -> machine_responses.Machines:
         now = master_now()
         machines = [each for each in self.state.machines.values() if each.is_listed]
         return {"machines": [summarize_machine(each, now) for each in machines]}
@@ -241,7 +241,7 @@ class Master:
     async def explain_job(self, job_id: int) -> responses.Why:
         return await self.read(explain_job, self.state, job_id, master_now())
 
-    async def explain_machine(self, name: str) -> responses.WhyMachine:
+    async def explain_machine(self, name: str) -> machine_responses.WhyMachine:
         """Return why a machine does not run more jobs. Raises NoSuchMachine."""
         return await self.read(explain_machine, self.state, name, master_now())
 

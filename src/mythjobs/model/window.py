@@ -26,7 +26,7 @@ _HORIZONS_MS: Final = (2 * DAY_MS, 8 * DAY_MS, 22 * DAY_MS)
 
 
 class HoursLike(Protocol):
-    """Run windows of an attempt; implemented by Hours and protocol.messages.HoursSpec.
+    """Run windows of an attempt; implemented by Hours and protocol.run_spec.HoursSpec.
 
     sets: weekly ranges of the command, of the machine, of the command on this machine, and
     possibly of the machine's own policy, as their authors wrote them. All sets must be open; an

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from mythjobs.protocol.run_spec import HoursSpec as HoursSpec
-from mythjobs.protocol.run_spec import RunSpec as RunSpec
+from mythjobs.protocol.run_spec import HoursSpec, RunSpec
 from mythjobs.protocol.scaling import FootprintRow, Headroom, LoadReport, MachineDescription
 
 VERSION: Final = 2

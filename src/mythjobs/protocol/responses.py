@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from mythjobs.protocol.machine_responses import ActiveOverride as ActiveOverride
-from mythjobs.protocol.machine_responses import ControlState as ControlState
-from mythjobs.protocol.machine_responses import DeadMachine as DeadMachine
-from mythjobs.protocol.machine_responses import MachineDetails as MachineDetails
-from mythjobs.protocol.machine_responses import MachineLoad as MachineLoad
-from mythjobs.protocol.machine_responses import Machines as Machines
-from mythjobs.protocol.machine_responses import MachineSummary as MachineSummary
-from mythjobs.protocol.machine_responses import WaitingCommand as WaitingCommand
-from mythjobs.protocol.machine_responses import WhyMachine as WhyMachine
+from mythjobs.protocol.machine_responses import MachineLoad
 from mythjobs.protocol.requests import JobActionResult
 
 

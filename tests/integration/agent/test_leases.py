@@ -13,6 +13,7 @@ import pytest
 
 from mythjobs.config.state import StateDir
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import HoursSpec
 from tests.support.agent_master import run_agent_process, run_master
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,7 @@ def open_for(seconds: float, closing: str) -> dict[str, Any]:
     minute = time.strftime("%H:%M", time.gmtime(time.time() + 6 * 3600))
     later = time.strftime("%H:%M", time.gmtime(time.time() + 7 * 3600))
     until_ms = int((time.time() + seconds) * 1000)
-    hours = m.HoursSpec([[f"{minute}-{later}"], [], []], "UTC", closing, 2.0, [("allow", until_ms)])
+    hours = HoursSpec([[f"{minute}-{later}"], [], []], "UTC", closing, 2.0, [("allow", until_ms)])
     return {"hours": hours, "command": "transcode"}
 
 

@@ -15,7 +15,8 @@ from mythjobs.model.machine_policy import Rights
 from mythjobs.model.own_policy import OwnPolicy
 from mythjobs.model.policy_tables import Windows
 from mythjobs.protocol import messages as m
-from mythjobs.protocol.messages import CHANGEABLE_LIMITS, LimitsChanged, RunSpec
+from mythjobs.protocol.messages import CHANGEABLE_LIMITS, LimitsChanged
+from mythjobs.protocol.run_spec import HoursSpec, RunSpec
 from tests.support.agent_harness import BASE_ENVIRONMENT, AgentHarness, at
 
 _LIMITS = ("wall_s", "cpu_s", "idle_s", "memory_bytes", "output_bytes", "processes")
@@ -96,7 +97,7 @@ def test_a_grant_outside_the_machines_own_windows_is_returned() -> None:
 
 def test_the_reaper_closes_the_machines_own_windows_whatever_the_master_says() -> None:
     agent = AgentHarness(own=OwnPolicy(windows=NIGHT, zone="UTC"))
-    hours = m.HoursSpec([[], [], []], "UTC", "finish", overrides=[("allow", 2**52)])
+    hours = HoursSpec([[], [], []], "UTC", "finish", overrides=[("allow", 2**52)])
     agent.master_sends(agent.make_grant(1, hours=hours, command="flag"))
     [start] = agent.take_sent("start")
     kinds = [act[1] for act in cast(Any, start["acts"])]

@@ -8,6 +8,7 @@ from typing import Any, cast
 from mythjobs.agent.core.core import AgentCore
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import HoursSpec
 from tests.support.agent_harness import BASE_ENVIRONMENT, AgentHarness, at
 
 HOUR_MS = 3_600_000
@@ -29,16 +30,16 @@ def closes_ms(hours: float) -> int:
     return int(hours * HOUR_MS) - at(0).wall_ms % 60_000
 
 
-def hours(*sets: list[str], closing: str = "freeze", **given: Any) -> m.HoursSpec:
+def hours(*sets: list[str], closing: str = "freeze", **given: Any) -> HoursSpec:
     all_sets = [*sets, *([] for _ in range(3 - len(sets)))]
-    return m.HoursSpec(all_sets, closing=closing, **given)
+    return HoursSpec(all_sets, closing=closing, **given)
 
 
 def actions_of(agent: AgentHarness, kind: str = "start") -> list[Any]:
     return [act for each in agent.take_sent(kind) for act in cast(list[Any], each["acts"])]
 
 
-def running(spec: m.HoursSpec) -> AgentHarness:
+def running(spec: HoursSpec) -> AgentHarness:
     agent = AgentHarness()
     agent.master_sends(agent.make_grant(1, hours=spec, command="transcode"))
     agent.reaper_sends(agent.started(1))

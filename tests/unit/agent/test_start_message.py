@@ -9,6 +9,7 @@ import pytest
 from mythjobs.agent.core.start_message import build_base_environment, build_start_message
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import RunSpec
 from tests.support.agent_harness import make_run
 
 BASE = {"PATH": "/bin", "HOME": "/root", "LANG": "C.UTF-8"}
@@ -61,7 +62,7 @@ def test_working_directory(given: dict[str, object], cwd: str) -> None:
 
 
 def test_hostile_text_is_passed_unchanged() -> None:
-    run = m.RunSpec(["printf", HOSTILE], env={"MYTHJOBS_P_TITLE": HOSTILE})
+    run = RunSpec(["printf", HOSTILE], env={"MYTHJOBS_P_TITLE": HOSTILE})
     grant = m.Grant(1, 1, 1, 1, 0, run)
     [got] = codec.decode_master_frame(codec.encode(m.MasterFrame(0, [grant]))).messages
     assert isinstance(got, m.Grant)

@@ -9,8 +9,9 @@ import pytest
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
 from mythjobs.master.explain import machine as machine_pages
-from mythjobs.protocol import codec, responses
+from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.machine_responses import MachineDetails
 from mythjobs.protocol.scaling import MachineDescription
 from tests.unit.master.harness import Harness
 
@@ -26,7 +27,7 @@ def describe(master: Harness, *labels: str, gpus: tuple[str, ...] = ()) -> None:
     master.turn(requests.FrameReceived(1, frame))
 
 
-def page(master: Harness) -> responses.MachineDetails:
+def page(master: Harness) -> MachineDetails:
     with master.store.transaction() as tx:
         return machine_pages.read_machine(tx, master.core.state, "attic", master.now)
 

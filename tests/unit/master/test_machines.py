@@ -16,6 +16,7 @@ from mythjobs.errors import (
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import HoursSpec
 from tests.unit.master.harness import HOUR_S, NOON, Harness
 
 NIGHT: dict[str, Any] = {"windows": {"open": ["22:00-06:00"]}}
@@ -87,7 +88,7 @@ def test_a_job_starts_when_the_window_opens(master: Harness) -> None:
     master.advance(1)
     [grant] = master.received(m.Grant)
     assert grant.job == submitted.id
-    assert grant.hours == m.HoursSpec([["22:00-06:00"], [], []], "", "finish", 10.0, [])
+    assert grant.hours == HoursSpec([["22:00-06:00"], [], []], "", "finish", 10.0, [])
 
 
 def test_windows_use_the_time_zone_of_the_machine(master: Harness) -> None:
@@ -190,7 +191,7 @@ def test_changed_windows_are_sent_after_a_reconnect(master: Harness) -> None:
     assert master.received(m.HoursChanged) == []
     attic = master.join()
     [changed] = master.received(m.HoursChanged)
-    assert changed.hours == m.HoursSpec([[], ["22:00-06:00"], []], "", "finish", 10.0, [])
+    assert changed.hours == HoursSpec([[], ["22:00-06:00"], []], "", "finish", 10.0, [])
     master.heartbeat(attic)
     assert master.received(m.HoursChanged) == []
 

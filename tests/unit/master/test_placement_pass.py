@@ -8,6 +8,7 @@ import pytest
 from mythjobs.master import requests
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.requests import Submit
+from mythjobs.protocol.run_spec import HoursSpec, RunSpec
 from tests.unit.master.harness import NOON, Harness
 
 
@@ -195,7 +196,7 @@ def test_a_grant_has_every_setting_of_its_command(master: Harness) -> None:
     master.request(requests.OverrideHours("attic", "allow", NOON + 1000))
     job_id = master.submit(arguments={"n": 7}, priority=4).id
     [grant] = master.received(m.Grant)
-    run = m.RunSpec(
+    run = RunSpec(
         ["/bin/flag", "-n", "7"],
         {"LANG": "C", "MYTHJOBS_P_N": "7"},
         False,
@@ -220,7 +221,7 @@ def test_a_grant_has_every_setting_of_its_command(master: Harness) -> None:
         "off",
         has_priority=True,
     )
-    hours = m.HoursSpec(
+    hours = HoursSpec(
         [["10:00-20:00"], [], []], "Europe/Berlin", "requeue", 3.0, [("allow", NOON + 1000)]
     )
     assert grant == m.Grant(1, 1, job_id, 1, 4, run, "hold", 600.0, 300.0, hours, "flag")
@@ -285,7 +286,7 @@ def test_changed_hours_reach_live_attempts(master: Harness) -> None:
     job_id = master.submit().id
     master.take_grants()
     master.request(requests.OverrideHours("attic", "pause", NOON + 1000))
-    hours = m.HoursSpec([[], [], []], "", "finish", 10.0, [("pause", NOON + 1000)])
+    hours = HoursSpec([[], [], []], "", "finish", 10.0, [("pause", NOON + 1000)])
     assert master.received(m.HoursChanged) == [m.HoursChanged(job_id, 1, hours)]
     master.request(requests.OverrideHours("attic", "hours"))
     assert master.received(m.HoursChanged) == [m.HoursChanged(job_id, 1, None)]

@@ -7,6 +7,7 @@ from typing import Any
 from mythjobs.master import requests
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.requests import Submit
+from mythjobs.protocol.run_spec import RunSpec
 from mythjobs.scheduler.placement_walk import MAX_SKIPPED
 from tests.unit.master.harness import Harness
 
@@ -26,7 +27,7 @@ def submit(master: Harness, path: str = TV) -> int:
     return master.submit(arguments={"source": path}).id
 
 
-def take_run(master: Harness, job: int) -> m.RunSpec:
+def take_run(master: Harness, job: int) -> RunSpec:
     """Take the one grant of attic, which is for this job."""
     [granted] = master.received(m.Grant)
     assert granted.job == job

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import RunSpec
 
 
 def test_a_large_frame_is_split_into_readable_frames() -> None:
-    run = m.RunSpec(["/bin/true", "x" * 2**20])
+    run = RunSpec(["/bin/true", "x" * 2**20])
     grants: list[m.MasterMessage] = [m.Grant(n, 1, n, 1, 0, run) for n in range(1, 41)]
     parts = list(codec.encode_master_frames(m.MasterFrame(7, grants)))
     assert max(map(len, parts)) < m.MAX_FRAME_BYTES

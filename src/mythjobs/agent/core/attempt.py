@@ -12,6 +12,7 @@ from mythjobs.agent.core.status import JobStatus
 from mythjobs.model.command import RUN
 from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import RunSpec
 
 # Identifies an attempt: (job id, attempt number).
 Key = tuple[int, int]
@@ -70,7 +71,7 @@ class AgentAttempt:
     phase: Phase
     priority: int = 0
     # The command line and settings to start. None once the attempt runs, to save memory.
-    run: m.RunSpec | None = None
+    run: RunSpec | None = None
     terms: LeaseTerms = NO_TERMS
     # What the attempt's usage is learned for: the command, or AD_HOC and the program. "" if an
     # earlier agent process started it.

@@ -15,7 +15,8 @@ from mythjobs.model.bounds import NO_BOUNDS, Bounds, tightest
 from mythjobs.model.own_policy import OwnPolicy
 from mythjobs.model.window import Hours
 from mythjobs.protocol.lease_timing import start_deadline_ms
-from mythjobs.protocol.messages import Grant, HoursSpec, LimitsChanged, RunSpec
+from mythjobs.protocol.messages import Grant, LimitsChanged
+from mythjobs.protocol.run_spec import HoursSpec, RunSpec
 
 Limited = TypeVar("Limited", RunSpec, LimitsChanged)
 

@@ -11,6 +11,7 @@ from mythjobs.model.machine_control import MACHINE_HOLDER
 from mythjobs.model.window import Hours
 from mythjobs.protocol import lease_timing
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import HoursSpec
 
 # How far ahead timed actions are sent to the reaper, which performs them even while no agent runs.
 HORIZON_MS: Final = 8 * 86_400_000
@@ -74,7 +75,7 @@ def terms_from_grant(grant: m.Grant, sent_ms: int) -> LeaseTerms:
     return terms.with_renewal(sent_ms)
 
 
-def hours_from_message(message: m.HoursSpec | None) -> Hours | None:
+def hours_from_message(message: HoursSpec | None) -> Hours | None:
     if message is None:
         return None
     return _hours(*(getattr(message, name) for name in Hours._fields))

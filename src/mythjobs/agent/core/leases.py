@@ -14,6 +14,7 @@ from mythjobs.agent.core.attempt_table import AttemptTable
 from mythjobs.agent.core.turn import AgentTurn
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import HoursSpec
 
 # A renewal is sent to the reaper and journaled once the lease end has moved by _MAX_UNSENT_MS, or
 # by 1/_MAX_UNSENT_SHARE of the lease if that is less. Smaller steps cost a write per heartbeat;
@@ -63,7 +64,7 @@ class LeaseEnforcer:
             self._turn.record_renewal(attempt)
             self.send_actions(attempt, now)
 
-    def change_hours(self, key: Key, message: m.HoursSpec | None, now: Now) -> None:
+    def change_hours(self, key: Key, message: HoursSpec | None, now: Now) -> None:
         attempt = self._find_unended(key)
         hours = t.hours_from_message(message)
         if attempt is None or hours == attempt.terms.hours:

@@ -8,7 +8,7 @@ from typing import Final
 from mythjobs.agent.core.attempt import Key
 from mythjobs.agent.core.lease_terms import ReaperAction
 from mythjobs.agent.core.turn import Json
-from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import RunSpec
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -35,13 +35,13 @@ def build_base_environment(
     return env
 
 
-def has_output_progress(run: m.RunSpec) -> bool:
+def has_output_progress(run: RunSpec) -> bool:
     """Return whether the job's progress is read from its output, not from $MYTHJOBS_STATUS."""
     return bool(run.progress) and run.progress != "status"
 
 
 def build_start_message(
-    key: Key, run: m.RunSpec, base: Mapping[str, str], actions: Sequence[ReaperAction] = ()
+    key: Key, run: RunSpec, base: Mapping[str, str], actions: Sequence[ReaperAction] = ()
 ) -> Json:
     """Return the `start` message of docs/reaper.md. `base` are the variables of every job. For a
     job with a scratch directory, an empty `cwd` makes the reaper start it in that directory."""

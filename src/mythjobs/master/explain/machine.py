@@ -18,8 +18,9 @@ from mythjobs.model.bounds import NO_BOUNDS
 from mythjobs.model.machine_policy import policy_to_table
 from mythjobs.model.own_policy import own_policy_to_table
 from mythjobs.model.units import describe_clock_skew, is_clock_skewed
-from mythjobs.protocol import responses
+from mythjobs.protocol import machine_responses as responses
 from mythjobs.protocol.messages import SILENT_AFTER_S
+from mythjobs.protocol.responses import Semaphores
 from mythjobs.protocol.scaling import Headroom, ScalingDetails
 from mythjobs.scheduler.blocked import REASON_CODES, explain_wait, find_command_stop
 from mythjobs.scheduler.capacity import UsageCounts, free_slots
@@ -256,7 +257,7 @@ def overrides_of(
     ]
 
 
-def read_semaphore_usage(tx: Transaction, state: MasterState) -> responses.Semaphores:
+def read_semaphore_usage(tx: Transaction, state: MasterState) -> Semaphores:
     """Return all semaphores, each with its size and the units that live attempts use."""
     units_of = cache(lambda class_id: read_class(tx, class_id).requirements.semaphores)
     counts = UsageCounts(list_running(state, units_of))

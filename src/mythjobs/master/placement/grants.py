@@ -26,6 +26,7 @@ from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease_timing import DEFAULT_LEASE_S, start_window_s
 from mythjobs.protocol.requests import AdHocRun
+from mythjobs.protocol.run_spec import HoursSpec, RunSpec
 from mythjobs.scheduler.eligibility import EffectiveSettings, may_ever_run
 from mythjobs.scheduler.silence_policy import choose_lease_terms
 from mythjobs.store.writes import job_state, jobs, readiness
@@ -44,7 +45,7 @@ class GrantTerms(NamedTuple):
     limits: Limits
     silence: str
     lease_s: float | None
-    run: m.RunSpec
+    run: RunSpec
 
 
 def build_terms(
@@ -235,10 +236,10 @@ def _send_grant(
     )
 
 
-def encode_hours(hours: Hours | None) -> m.HoursSpec | None:
+def encode_hours(hours: Hours | None) -> HoursSpec | None:
     if hours is None:
         return None
-    return m.HoursSpec(
+    return HoursSpec(
         [list(each) for each in hours.sets],
         hours.zone,
         hours.closing,
@@ -247,10 +248,10 @@ def encode_hours(hours: Hours | None) -> m.HoursSpec | None:
     )
 
 
-def build_common_run(command: Command, bounds: Bounds, capabilities: frozenset[str]) -> m.RunSpec:
+def build_common_run(command: Command, bounds: Bounds, capabilities: frozenset[str]) -> RunSpec:
     """Return the RunSpec fields that all jobs of a command have in common on a machine."""
     limits = bounds.limits()
-    return m.RunSpec(
+    return RunSpec(
         [],
         cwd=command.cwd,
         scratch=command.scratch,
@@ -279,11 +280,11 @@ def build_common_run(command: Command, bounds: Bounds, capabilities: frozenset[s
 def build_run(
     command: Command,
     arguments: str,
-    common: m.RunSpec,
+    common: RunSpec,
     paths: Mapping[str, str] = _NO_PATHS,
     *,
     tells_paths: bool = False,
-) -> m.RunSpec:
+) -> RunSpec:
     """Return the complete RunSpec of a job: the command's argv with the arguments filled in.
 
     paths: map of the machine's paths, which applies to arguments of type path. tells_paths: the

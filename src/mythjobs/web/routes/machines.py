@@ -13,8 +13,9 @@ from mythjobs.errors import BadRequest, Conflict, NoSuchCommand, NoSuchMachine
 from mythjobs.master import requests
 from mythjobs.master.explain import machine as machine_pages
 from mythjobs.model.machine_policy import MAX_JOBS
-from mythjobs.protocol import responses
+from mythjobs.protocol import machine_responses as responses
 from mythjobs.protocol.requests import HoursOverride, MachineSettings
+from mythjobs.protocol.responses import Status
 from mythjobs.web.routes.request import ApiRequest, get_master, get_submitter
 from mythjobs.web.server.openapi import error_responses
 
@@ -47,7 +48,7 @@ class Dead(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @get("/status", summary="Show the status of the master and its queue", responses=error_responses())
-async def show_status(request: ApiRequest) -> responses.Status:
+async def show_status(request: ApiRequest) -> Status:
     return await get_master(request).read_status()
 
 

@@ -74,6 +74,9 @@ class SimReaperHost(ReaperHost):
     ) -> AgentSocket:
         return SimAgentSocket(self._reaper, hello, receive)
 
+    def has_directory(self, directory: str) -> bool:
+        return True
+
     def remove_directory(self, directory: str) -> None:
         self._reaper.remove_directory()
 

@@ -82,6 +82,16 @@ class ReaperHost:
     ) -> AgentSocket:
         return AgentSocket(loop, path, hello, receive)
 
+    def has_directory(self, directory: str) -> bool:
+        """Return False if the reaper's directory was deleted."""
+        try:
+            os.stat(directory)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            pass  # the disk fails: the directory may be there
+        return True
+
     def remove_directory(self, directory: str) -> None:
         """Remove the reaper's directory with all that is in it."""
         shutil.rmtree(directory, ignore_errors=True)

@@ -19,7 +19,8 @@ from mythjobs.process.reaper.messages import Message, encode_json
 from mythjobs.process.reaper.timed_actions import parse_timed_actions
 from mythjobs.process.reaper.updates import UpdateQueue
 
-# A reaper without an agent, live attempts and unacknowledged ends exits after this time.
+# A reaper without an agent and live attempts exits after this time, unless it has unacknowledged
+# ends and a directory in which the next agent will find it.
 _IDLE_EXIT_MS: Final = 60_000
 _RETRY_MS: Final = 1000
 # Journal records of acknowledgements are written at most this time after they are queued. Other
@@ -77,7 +78,8 @@ class Reaper:
         self._directories = directories
         self._last_synced = 0
         self._retiring = self._shutting_down = False
-        self._idle_timer = self.loop.call_at(self.loop.now.run_ms + _IDLE_EXIT_MS, self._retire)
+        self._idle_timer: list[Callable[[], None]] = []
+        self._restart_idle_timer()
         self._is_flush_scheduled = self._has_rewritten = False
         self._sync_pacer = Pacer(self.loop, _PAUSE_MS)
         self._report_pacer = Pacer(self.loop, _PAUSE_MS)
@@ -85,8 +87,9 @@ class Reaper:
         self._agent_timer: list[Callable[[], None]] = []
 
     def run(self) -> None:
-        """Run until all attempts have ended after SIGTERM, or until the reaper is retired (it gets
-        no more starts) and the master has acknowledged all ends."""
+        """Run until all attempts have ended after SIGTERM or after the reaper's directory was
+        deleted, or until the reaper is retired (it gets no more starts) and the master has
+        acknowledged all ends."""
         while not self._should_exit():
             self.loop.run_once()
             self._end_turn()
@@ -154,10 +157,26 @@ class Reaper:
         return not self._attempts.live and not self._attempts.unacknowledged
 
     def _update_idle_timer(self) -> None:
-        if self._agent.is_connected or not self._is_idle():
+        if self._agent.is_connected or self._attempts.live:
             self._idle_timer.clear()
         elif not self._idle_timer:
-            self._idle_timer = self.loop.call_at(self.loop.now.run_ms + _IDLE_EXIT_MS, self._retire)
+            self._restart_idle_timer()
+
+    def _restart_idle_timer(self) -> None:
+        due_ms = self.loop.now.run_ms + _IDLE_EXIT_MS
+        self._idle_timer = self.loop.call_at(due_ms, self._end_idle_time)
+
+    def _end_idle_time(self) -> None:
+        """Exit if no agent will come: there is nothing to acknowledge, or the directory was deleted
+        in which agents look for reapers."""
+        if self._is_idle():
+            self._retire()
+        elif self._host.has_directory(self._directory):
+            self._restart_idle_timer()
+        else:
+            count = len(self._attempts.unacknowledged)
+            log(f"{self._directory} was deleted: exiting with {count} unacknowledged ends")
+            self._shut_down()
 
     def _retire(self) -> None:
         self._retiring = True

@@ -71,6 +71,9 @@ class RetentionService:
         self._remove_output = remove_output
         self._limits = limits
         self._next_sweep_s = 0.0
+        # Held from the read of the totals until the excess that they show is deleted. Otherwise a
+        # prune could delete the same excess meanwhile, and fewer jobs than the limit would be left.
+        self._deletion_lock = asyncio.Lock()
         self._deleted_jobs = 0
         self._deleted_bytes = 0
         self._last_pass_ms: int | None = None
@@ -94,19 +97,13 @@ class RetentionService:
         limits = await self._read_limits({*totals.ended, *totals.output_bytes})
         for command_id, each in limits.items():
             before_ms = r.oldest_kept_ms(each, now.wall_ms)
-            deleted = 0
             if before_ms is not None:
-                deleted = await self._delete_jobs(command_id, before_ms)
-            excess = r.find_excess(each.jobs, totals.ended.get(command_id, 0) - deleted)
-            if excess:
-                await self._delete_jobs(command_id, now.wall_ms + 1, most=excess)
-        totals = await self._store.read(queries.read_totals)
-        freed = 0
-        for command_id, size in totals.output_bytes.items():
-            excess = r.find_excess(limits.get(command_id, r.Retention()).output_bytes, size)
-            freed += await self._delete_output(command_id, excess)
-        left = sum(totals.output_bytes.values()) - freed
-        await self._delete_output(None, r.find_excess(self._limits.output_bytes, left))
+                await self._delete_jobs(command_id, before_ms)
+            if each.jobs is not None:
+                await self._delete_jobs(command_id, now.wall_ms + 1, keep=each.jobs)
+        for command_id, each in limits.items():
+            await self._delete_output(command_id, each.output_bytes)
+        await self._delete_output(None, self._limits.output_bytes)
         await self._delete_attempts()
         await self._sweep_classes(now.steady_ms / 1000)
         self._last_pass_ms = now.wall_ms
@@ -134,38 +131,59 @@ class RetentionService:
         before_ms: int,
         *,
         states: Sequence[str] = (),
-        most: int | None = None,
+        keep: float = 0,
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> int:
+        """Delete jobs of a command that ended before `before_ms`, the oldest first, while more than
+        `keep` ended jobs are left; return the number of deleted jobs."""
         start: tuple[int, int] | None = _START
         deleted = 0
-        while start is not None and (most is None or deleted < most) and not is_cancelled():
-            found = await self._store.read(
-                queries.find_old_jobs, command_id, before_ms, start, SLICE_JOBS, states
-            )
-            ids = found.deletable if most is None else found.deletable[: most - deleted]
+        while start is not None and not is_cancelled():
+            async with self._deletion_lock:
+                most = await self._count_excess_jobs(command_id, keep) if keep else SLICE_JOBS
+                if not most:
+                    break
+                found = await self._store.read(
+                    queries.find_old_jobs, command_id, before_ms, start, SLICE_JOBS, states
+                )
+                ids = found.deletable[:most]
+                if ids:
+                    chosen = set(ids)
+                    await self._remove_output([key for key in found.attempts if key[0] in chosen])
+                    deleted += int(await self._store.execute(requests.DeleteJobs(ids)))
             if ids:
-                chosen = set(ids)
-                await self._remove_output([each for each in found.attempts if each[0] in chosen])
-                deleted += int(await self._store.execute(requests.DeleteJobs(ids)))
                 await asyncio.sleep(_PAUSE_S)
             start = found.next
         self._deleted_jobs += deleted
         return deleted
 
-    async def _delete_output(self, command_id: int | None, excess_bytes: int) -> int:
-        """Delete the oldest output until `excess_bytes` are freed; return the freed bytes."""
-        freed = 0
-        while freed < excess_bytes:
-            left = excess_bytes - freed
-            attempts = await self._store.read(queries.find_old_output, command_id, left, SLICE_JOBS)
-            if not attempts:
-                break
-            await self._remove_output(attempts)
-            freed += int(await self._store.execute(requests.DiscardOutput(attempts)))
+    async def _count_excess_jobs(self, command_id: int, limit: float) -> int:
+        if math.isinf(limit):
+            return 0
+        totals = await self._store.read(queries.read_totals)
+        return r.find_excess(limit, totals.ended.get(command_id, 0))
+
+    async def _delete_output(self, command_id: int | None, limit_bytes: float | None) -> None:
+        """Delete the oldest output of a command, or of all for None, while there are more than
+        `limit_bytes`."""
+        if limit_bytes is None or math.isinf(limit_bytes):
+            return
+        while True:
+            async with self._deletion_lock:
+                sizes = (await self._store.read(queries.read_totals)).output_bytes
+                size = sum(sizes.values()) if command_id is None else sizes.get(command_id, 0)
+                excess = r.find_excess(limit_bytes, size)
+                if not excess:
+                    return
+                attempts = await self._store.read(
+                    queries.find_old_output, command_id, excess, SLICE_JOBS
+                )
+                if not attempts:
+                    return
+                await self._remove_output(attempts)
+                freed = await self._store.execute(requests.DiscardOutput(attempts))
+                self._deleted_bytes += int(freed)
             await asyncio.sleep(_PAUSE_S)
-        self._deleted_bytes += freed
-        return freed
 
     async def _delete_attempts(self) -> None:
         """Delete the oldest attempts of open jobs that have more than MAX_ATTEMPTS attempts."""

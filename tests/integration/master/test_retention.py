@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,12 +15,12 @@ from mythjobs.config import keys
 from mythjobs.config.state import open_state
 from mythjobs.master import requests
 from mythjobs.master.output.spool import OutputKey, OutputSpool
-from mythjobs.master.retention import MIN_SWEPT_CLASSES
+from mythjobs.master.retention import MIN_SWEPT_CLASSES, RetentionService
 from mythjobs.master.service import Master
 from mythjobs.model.retention import DEFAULT, Retention, merge
 from mythjobs.store.invariants.run import check
 from mythjobs.store.queries.job_details import read_job
-from mythjobs.store.queries.retention import count_classes
+from mythjobs.store.queries.retention import count_classes, read_totals
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import commands
 from tests.support import queue as q
@@ -118,6 +120,52 @@ def test_jobs_are_deleted_by_number_for_each_command(tmp_path: Path) -> None:
         assert await listed(master) == [2, 3, 5, 6, 7]
 
     run(tmp_path, fill, story, Retention(jobs=3))
+
+
+class InterruptedReads:
+    """A master that is asked to prune after the `number`th read of the totals."""
+
+    def __init__(self, master: Master, number: int, prune: Callable[[], Awaitable[int]]) -> None:
+        self._master = master
+        self._left = number
+        self._prune = prune
+        self.pruned: asyncio.Future[int] | None = None
+
+    async def read(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        found = await self._master.read(function, *args, **kwargs)
+        self._left -= function is read_totals
+        if self._left == 0 and self.pruned is None:
+            self.pruned = asyncio.ensure_future(self._prune())
+            # It may have to wait until the pass has deleted what it has found.
+            await asyncio.wait([self.pruned], timeout=0.3)
+        return found
+
+    async def read_long(self, function: Callable[[Transaction], Any]) -> Any:
+        return await self._master.read_long(function)
+
+    async def execute(self, request: requests.Request) -> Any:
+        return await self._master.execute(request)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_prune_during_a_pass_leaves_the_number_of_jobs_to_keep(
+    tmp_path: Path, number: int
+) -> None:
+    now_ms = master_now().wall_ms
+
+    async def story(master: Master) -> None:
+        def prune() -> Awaitable[int]:
+            return service.prune(now_ms - DAY_MS * 7, (), lambda: False)
+
+        reads = InterruptedReads(master, number, prune)
+        service = RetentionService(reads, master.outputs.remove, Retention(math.inf, 5, math.inf))
+        await service.run_pass()
+        assert reads.pruned is not None
+        await reads.pruned
+        # Without a limit the prune would leave 6 jobs.
+        assert await listed(master) == [6, 7, 8, 9, 10]
+
+    run(tmp_path, lambda tx: end_jobs(tx, *range(11, 1, -1)), story)
 
 
 def test_the_oldest_output_is_deleted_and_its_job_kept(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures: MythTV's database on a real MariaDB server, with the recorded rows."""
+"""Fixtures: simulated MythTV backend; MythTV's database on a MariaDB server, with recorded rows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,31 @@ import pytest
 
 from mythjobs.mythtv.database.address import DatabaseAddress
 from mythjobs.mythtv.database.connection import MythDatabase
+from mythjobs.mythtv.services.client import Services
 from tests.support.mythtv import database as mythtv_database
+from tests.support.mythtv.backend import FakeBackend
+from tests.support.mythtv.services import FakeServices
 from tests.support.running_queue import RunningQueue, run_queue
+
+
+@pytest.fixture
+def backend() -> Iterator[FakeBackend]:
+    backend = FakeBackend()
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServices]:
+    fake = FakeServices()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def services(fake: FakeServices) -> Iterator[Services]:
+    with Services("127.0.0.1", fake.port) as services:
+        yield services
 
 
 @pytest.fixture(scope="session")

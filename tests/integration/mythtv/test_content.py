@@ -3,7 +3,6 @@
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,19 +19,6 @@ from mythjobs.mythtv.services.content import (
 from tests.support.mythtv.services import FakeFile, FakeServices
 
 OPTIONS = FetchOptions(reserve_bytes=0)
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeServices]:
-    fake = FakeServices()
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
-def services(fake: FakeServices) -> Iterator[Services]:
-    with Services("127.0.0.1", fake.port) as services:
-        yield services
 
 
 def pattern(offset: int, count: int) -> bytes:

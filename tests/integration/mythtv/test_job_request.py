@@ -33,13 +33,6 @@ class CommandList(Client):
 
 
 @pytest.fixture
-def backend() -> Iterator[FakeBackend]:
-    backend = FakeBackend()
-    yield backend
-    backend.close()
-
-
-@pytest.fixture
 def fake() -> Iterator[FakeServices]:
     fake = FakeServices()
     fake.answers = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,6 @@ class Recorder(Client):
         self.keys.append(body["key"])
         self._on_submit()
         return {"id": 7, "new": True, "state": "queued"}
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeServices]:
-    fake = FakeServices()
-    yield fake
-    fake.close()
 
 
 @pytest.fixture

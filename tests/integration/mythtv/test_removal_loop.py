@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,6 @@ from mythjobs.mythtv.bridge.table import RowJob
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import BridgeSettings, bridge_dir, save_settings
 from tests.support.mythtv.services import FakeServices
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeServices]:
-    fake = FakeServices()
-    yield fake
-    fake.close()
 
 
 class OneJob(Client):

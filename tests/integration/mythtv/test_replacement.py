@@ -117,36 +117,28 @@ def test_marks_are_dropped_but_not_bookmarks(recorded: Recorded) -> None:
     assert undo_log.list_entries(recorded.mythtv, 5) == []
 
 
-@pytest.mark.parametrize("extension", [".mkv", ".ts"])
-def test_undo_restores_everything(recorded: Recorded, extension: str) -> None:
-    recorded.reset(extension)
-    before = (
+def take_snapshot(recorded: Recorded) -> tuple[object, ...]:
+    """Return the files of the recording, and all that the database has about it."""
+    row = recordings.read_row(recorded.mythtv, "recorded", 5) or {}
+    return (
         recorded.files(),
         recordings.read_row(recorded.mythtv, "recordedfile", 5),
-        {
-            k: v
-            for k, v in (recordings.read_row(recorded.mythtv, "recorded", 5) or {}).items()
-            if k != "lastmodified"
-        },
+        {name: value for name, value in row.items() if name != "lastmodified"},
         marks.read_marks(recorded.mythtv, recorded.state.key),
         marks.read_seek_table(recorded.mythtv, recorded.state.key),
     )
+
+
+@pytest.mark.parametrize("extension", [".mkv", ".ts"])
+def test_undo_restores_everything(recorded: Recorded, extension: str) -> None:
+    recorded.reset(extension)
+    before = take_snapshot(recorded)
     recorded.replace(drops_marks=True)
     assert recorded.current() == recorded.new
     [entry] = undo_log.list_entries(recorded.mythtv, 5)
     undo_replacement(recorded.mythtv, entry, recorded.directory)
     assert recorded.current() == recorded.old
-    assert before == (
-        recorded.files(),
-        recordings.read_row(recorded.mythtv, "recordedfile", 5),
-        {
-            k: v
-            for k, v in (recordings.read_row(recorded.mythtv, "recorded", 5) or {}).items()
-            if k != "lastmodified"
-        },
-        marks.read_marks(recorded.mythtv, recorded.state.key),
-        marks.read_seek_table(recorded.mythtv, recorded.state.key),
-    )
+    assert before == take_snapshot(recorded)
     assert undo_log.list_entries(recorded.mythtv, 5) == []
 
 

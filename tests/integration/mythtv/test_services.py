@@ -2,7 +2,6 @@
 
 import http.client
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,19 +13,6 @@ from tests.support.mythtv.services import (
     RecordedExchange,
     recorded_exchanges,
 )
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeServices]:
-    fake = FakeServices()
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
-def services(fake: FakeServices) -> Iterator[Services]:
-    with Services("127.0.0.1", fake.port) as services:
-        yield services
 
 
 @pytest.mark.parametrize("exchange", recorded_exchanges(), ids=lambda each: each.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,13 +12,6 @@ from mythjobs.errors import Unreachable
 from mythjobs.mythtv.bridge.shutdown_block import ShutdownBlock
 from mythjobs.mythtv.settings import BridgeSettings
 from tests.support.mythtv.backend import FakeBackend
-
-
-@pytest.fixture
-def backend() -> Iterator[FakeBackend]:
-    backend = FakeBackend()
-    yield backend
-    backend.close()
 
 
 class JobList(Client):

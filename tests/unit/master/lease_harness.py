@@ -29,6 +29,13 @@ class LeaseHarness(Harness):
         super().close()
         assert violations == []
 
+    def start_job(self, **table: Any) -> int:
+        """Define a command, and submit a job of it, which a machine gets. Return the job's id."""
+        self.define(**table)
+        job = self.submit().id
+        assert self.take_grants() == [job]
+        return job
+
     def reconnect(
         self, name: str = "attic", boot: str = "boot", held: dict[Any, str] | None = None
     ) -> int:

@@ -86,9 +86,7 @@ def test_output_that_matches_later_defers_the_whole_command(master: LeaseHarness
 
 
 def test_a_deferral_survives_a_restart(master: LeaseHarness) -> None:
-    master.define(retry={"later": "NAS offline"})
-    job = master.submit().id
-    assert master.take_grants() == [job]
+    job = master.start_job(retry={"later": "NAS offline"})
     master.end(ATTIC, job, 1, o.Exited(1), later="NAS offline")
     master.restart()
     [put_off] = master.core.state.deferrals.values()
@@ -101,27 +99,21 @@ def test_a_deferral_survives_a_restart(master: LeaseHarness) -> None:
 
 
 def test_a_closed_window_uses_no_retry(master: LeaseHarness) -> None:
-    master.define(retry={"failures": 1})
-    job = master.submit().id
-    assert master.take_grants() == [job]
+    job = master.start_job(retry={"failures": 1})
     master.end(ATTIC, job, 1, o.Stopped("window"))
     row = master.row(job)
     assert (row["failures"], row["losses"], row["attempts"]) == (0, 0, 2)
 
 
 def test_a_window_that_closes_with_terminate_fails_the_job(master: LeaseHarness) -> None:
-    master.define(retry={"failures": 1})
-    job = master.submit().id
-    assert master.take_grants() == [job]
+    job = master.start_job(retry={"failures": 1})
     master.end(ATTIC, job, 1, o.Stopped("window_closed"))
     row = master.row(job)
     assert (row["state"], row["reason_code"]) == ("failed", "window_closed")
 
 
 def test_a_returned_job_is_queued_at_no_cost(master: LeaseHarness) -> None:
-    master.define(retry={"failures": 1})
-    job = master.submit().id
-    assert master.take_grants() == [job]
+    job = master.start_job(retry={"failures": 1})
     master.attempts["attic"].clear()
     master.send_frame(ATTIC, m.Returned(job, 1, "the grant came too late"))
     assert master.take_grants() == [job]
@@ -130,9 +122,7 @@ def test_a_returned_job_is_queued_at_no_cost(master: LeaseHarness) -> None:
 
 
 def test_on_breach_hold_waits_for_a_release(master: LeaseHarness) -> None:
-    master.define(limits={"wall": "1h", "on_breach": "hold"})
-    job = master.submit().id
-    assert master.take_grants() == [job]
+    job = master.start_job(limits={"wall": "1h", "on_breach": "hold"})
     master.end(ATTIC, job, 1, o.Breached("wall"))
     row = master.row(job)
     assert (row["state"], row["hold"], row["reason_code"]) == ("queued", 1, "breached")
@@ -235,9 +225,7 @@ def test_a_job_that_ended_while_the_master_was_away_ended_when_its_machine_says(
     master: LeaseHarness,
 ) -> None:
     # Seen: after eight hours without a master every job had taken eight hours, also for what-if.
-    master.define()
-    job = master.submit().id
-    master.take_grants()
+    job = master.start_job()
     master.advance(8 * 3600)
     attempt = report_end(
         master, job, started_ms=NOON + 1000, ended_ms=NOON + 11_000,
@@ -250,9 +238,7 @@ def test_a_job_that_ended_while_the_master_was_away_ended_when_its_machine_says(
 
 
 def test_times_of_a_machine_are_corrected_by_its_clock_skew(master: LeaseHarness) -> None:
-    master.define()
-    job = master.submit().id
-    master.take_grants()
+    job = master.start_job()
     master.advance(100)
     hour_ms = 3_600_000
     attempt = report_end(
@@ -275,9 +261,7 @@ def test_times_of_a_machine_are_corrected_by_its_clock_skew(master: LeaseHarness
 def test_end_times_lie_between_the_lease_the_start_and_now(
     master: LeaseHarness, started_s: int | None, ended_s: int, stored: tuple[int | None, int]
 ) -> None:
-    master.define()
-    job = master.submit().id
-    master.take_grants()
+    job = master.start_job()
     master.advance(100)
     started_ms = None if started_s is None else NOON + 1000 * started_s
     attempt = report_end(

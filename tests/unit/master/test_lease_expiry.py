@@ -169,9 +169,7 @@ def test_keep_never_expires(master: LeaseHarness) -> None:
 def test_a_lease_does_not_expire_if_its_machine_cannot_enforce_it(master: LeaseHarness) -> None:
     master.join("attic", can=m.CAPABILITIES - {"leases"})
     master.join_full_cellar()
-    master.define()
-    job = master.submit().id
-    master.take_grants()
+    job = master.start_job()
     master.disconnect(1)
     master.advance_and_expire(10_000_000)
     assert master.state(job) == "leased"

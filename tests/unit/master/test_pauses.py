@@ -25,9 +25,7 @@ def master(tmp_path: Path) -> Iterator[LeaseHarness]:
 
 
 def test_a_user_pauses_and_resumes_a_running_job(master: LeaseHarness) -> None:
-    master.define()
-    job = master.submit().id
-    master.take_grants()
+    job = master.start_job()
     [paused] = master.request(requests.FreezeJobs([job], True))
     assert paused == JobActionResult(job, "leased", "pausing", "")
     master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
@@ -69,9 +67,7 @@ def test_a_paused_job_is_held_when_it_is_stopped_at_the_end_of_its_lease(
     master: LeaseHarness,
 ) -> None:
     # Seen in the simulation (seed 300048): the stop thaws the job, which is no resume.
-    master.define()
-    job = master.submit().id
-    master.take_grants()
+    job = master.start_job()
     master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
     master.send_frame(ATTIC, m.Frozen(job, 1, []))
     stopped: dict[str, str | int | bool] = {"kind": "stopped", "by": "lease"}
@@ -83,9 +79,7 @@ def test_a_paused_job_is_held_when_it_is_stopped_at_the_end_of_its_lease(
 def test_a_paused_job_is_held_when_its_machine_reboots(master: LeaseHarness) -> None:
     # Seen: the job ran again, because the handshake forgot the pause before the first heartbeat
     # of the new boot ended the attempt.
-    master.define()
-    job = master.submit().id
-    master.take_grants()
+    job = master.start_job()
     master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
     master.disconnect(ATTIC)
     master.reconnect(boot="second boot", held={})
@@ -98,9 +92,7 @@ def test_a_paused_job_is_held_when_its_machine_reboots_and_reports_the_end_itsel
 ) -> None:
     # Seen in the simulation (seed 700007): the first heartbeat of the new boot lists the attempt as
     # ended, and the master took that for a machine that had resumed it.
-    master.define()
-    job = master.submit().id
-    master.take_grants()
+    job = master.start_job()
     master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
     master.disconnect(ATTIC)
     connection = master.reconnect(boot="second boot", held={(job, 1): "ended"})
@@ -111,9 +103,7 @@ def test_a_paused_job_is_held_when_its_machine_reboots_and_reports_the_end_itsel
 
 def test_a_paused_job_is_held_when_master_and_machine_reboot(master: LeaseHarness) -> None:
     # The usual case: both run on one machine.
-    master.define()
-    job = master.submit().id
-    master.take_grants()
+    job = master.start_job()
     master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
     master.restart()
     master.reconnect(boot="second boot", held={})
@@ -124,9 +114,7 @@ def test_a_paused_job_is_held_when_master_and_machine_reboot(master: LeaseHarnes
 def test_a_resumed_job_runs_again_after_a_restart_of_master_and_machine(
     master: LeaseHarness,
 ) -> None:
-    master.define()
-    job = master.submit().id
-    master.take_grants()
+    job = master.start_job()
     master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
     master.send_frame(ATTIC, m.Frozen(job, 1, []))
     master.restart()
@@ -135,9 +123,7 @@ def test_a_resumed_job_runs_again_after_a_restart_of_master_and_machine(
 
 
 def test_a_resume_while_disconnected_is_seen_at_the_next_heartbeat(master: LeaseHarness) -> None:
-    master.define()
-    job = master.submit().id
-    master.take_grants()
+    job = master.start_job()
     master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
     master.disconnect(ATTIC)
     # A machine reports at each connection what is frozen, and nothing of the rest.

@@ -6,7 +6,6 @@ import socket
 import time
 from collections import deque
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Final
 
 from mythjobs.errors import ProtocolError, Unreachable
@@ -41,12 +40,7 @@ class BackendConnection:
     def __enter__(self) -> BackendConnection:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def announce_monitor(self, name: str, mode: int) -> None:

@@ -8,7 +8,7 @@ import signal
 import threading
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mythjobs.process import descriptors, quick_calls
@@ -290,14 +290,14 @@ async def wait_ready_async(end: _PipeEnd, readers: Sequence[Reader]) -> None:
         other.read_ahead()
 
 
-def _call_in_loop(loop: AbstractEventLoop, function: object, *args: object) -> None:
+def _call_in_loop(loop: AbstractEventLoop, function: Callable[..., object], *args: object) -> None:
     from asyncio import _get_running_loop
 
     if loop is _get_running_loop():
-        function(*args)  # type: ignore[operator]
+        function(*args)
         return
     try:
-        loop.call_soon_threadsafe(function, *args)  # type: ignore[arg-type]
+        loop.call_soon_threadsafe(function, *args)
     except RuntimeError:
         # The asyncio loop was closed meanwhile, so no task waits any more.
         pass

@@ -16,7 +16,7 @@ from mythjobs.model.path_map import is_below
 
 # A disk that does not answer for this long counts as one without the file.
 _TIMEOUT_S: Final = 10.0
-# Threads that wait for a disk cannot be ended. While so many wait, no file counts as visible.
+# Threads that wait for a disk cannot be ended. While this many wait, no file counts as visible.
 _MAX_THREADS: Final = 32
 
 log = logging.getLogger(__name__)

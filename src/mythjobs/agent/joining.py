@@ -64,7 +64,7 @@ def join_with_code(
 ) -> Join:
     """Ask a master to let this machine join; wait until a person answers there.
 
-    show: called with the six words. pause: called between two looks at the answer.
+    show: called with the six words. pause: called between two requests for the answer.
     Raises Unreachable, NotAllowed if the request is rejected or not answered within ten minutes,
     BadRequest, Conflict.
     """

@@ -67,7 +67,7 @@ class MasterLink:
         """Send the frames and the output that the handler has, as fast as the master reads them.
         Called whenever the handler may have something to send."""
         if self._is_sending:
-            # The handler calls this while it is asked for what to send.
+            # The handler calls this method in next_frame() or next_chunk().
             self._is_asked_again = True
             return
         self._is_sending = True
@@ -159,7 +159,7 @@ class MasterLink:
             self.send_pending()
             await socket.pass_messages(self._on_message, self.send_pending)
         except asyncio.CancelledError:
-            socket.send_close()  # the agent ends: the master need not miss this machine
+            socket.send_close()  # so that the master does not wait for heartbeats of an ended agent
             raise
         finally:
             self._socket = None

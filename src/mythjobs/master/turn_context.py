@@ -54,7 +54,7 @@ class TurnContext:
     # (machine id, job id) of grants that were lost with an earlier connection: to be sent again.
     regrants: list[tuple[int, int]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)  # handled errors, to be logged
-    # What users may want to learn, and calls of heartbeat URLs; notify/turn_notify.py stores both.
+    # Stored by notify/turn_notify.py at the end of the turn.
     incidents: list[Incident] = field(default_factory=list)
     heartbeat_calls: list[HeartbeatCall] = field(default_factory=list)
     observations: list[Observation] | None = None  # for metrics; None: nobody reads metrics

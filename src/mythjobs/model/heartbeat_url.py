@@ -1,6 +1,6 @@
 """Calls of heartbeat URLs, by which a monitoring service learns that jobs start and end. Pure.
 
-Services as healthchecks.io take the event as a suffix of the path. Uptime Kuma takes it in the
+Services such as healthchecks.io take the event as a suffix of the path. Uptime Kuma takes it in the
 query, and takes no starts.
 """
 

@@ -1,4 +1,4 @@
-"""Drain and pause of a machine: what its owner tells it to do with all jobs, at once."""
+"""Drain and pause of a machine, which concern all its jobs."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Reading(NamedTuple):
-    """Progress found in a line; None for what the line does not tell. eta_s: seconds left."""
+    """Progress found in a line; None for what is not in the line. eta_s: seconds left."""
 
     percent: float | None = None
     comment: str | None = None
@@ -32,7 +32,7 @@ class Reading(NamedTuple):
 
 
 class Format(Protocol):
-    """Parser of one program's output. It may keep what earlier lines told."""
+    """Parser of one program's output. It may keep values of earlier lines."""
 
     def parse(self, line: bytes, end: bytes) -> Reading | None:
         """Return the last progress in a line, or None.

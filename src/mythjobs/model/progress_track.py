@@ -16,7 +16,7 @@ _MIN_SPAN_MS: Final = 1000
 
 
 class Sample(NamedTuple):
-    """A reported percentage. at_ms: when, on a clock that stands while the job is frozen."""
+    """A reported percentage. at_ms: when, on a clock that stops while the job is frozen."""
 
     at_ms: int
     percent: float
@@ -27,7 +27,7 @@ class ProgressTrack(NamedTuple):
 
     Times are those of a monotonic clock, but end_ms, the end that the program itself expects, is
     wall clock. step: the last gain in points. frozen_ms: how long the attempt was frozen before
-    `frozen_since_ms`, where a freeze began that lasts (None: not frozen).
+    `frozen_since_ms`, the start of its present freeze (None: not frozen).
     """
 
     samples: tuple[Sample, ...] = ()

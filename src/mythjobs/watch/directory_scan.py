@@ -51,8 +51,8 @@ def scan_files(
     """Return the regular files in a directory with their states, by absolute path.
 
     Symbolic links are left out: whoever may write into the directory could name any file by one.
-    has_inodes: inode numbers stay the same; some network file systems number files anew when they
-    are mounted. Raises OSError if the directory cannot be read.
+    has_inodes: inode numbers stay the same; some network file systems change them at each
+    mount. Raises OSError if the directory cannot be read.
     """
     found = {}
     for entry in _iterate(directory, accepted.is_recursive):

@@ -12,7 +12,7 @@ _LAST_RETRY_S: Final = 30.0
 
 
 class FileState(NamedTuple):
-    """What tells one content of a file from another."""
+    """Figures of a file that change when its content changes."""
 
     size: int
     mtime_ns: int
@@ -43,7 +43,8 @@ class KnownFile:
 
 @dataclass
 class FileTracker:
-    """Files of the watched directory. settle_s: a file that did not change for so long is complete.
+    """Files of the watched directory. settle_s: a file that does not change for this
+    time is complete.
 
     Times are seconds of a clock that never steps; `now_s` is an argument everywhere.
     """
@@ -57,7 +58,7 @@ class FileTracker:
     _retry_delay_s: float = 0.0
 
     def observe(self, found: Mapping[str, FileState], now_s: float) -> None:
-        """Take note of the files that are there now.
+        """Record the files that are there now.
 
         Handled files that are gone stay known: a disk that is not mounted for a while has all of
         them again, and a new file of that name has another state.
@@ -74,7 +75,7 @@ class FileTracker:
                 self._candidates[path] = _Candidate(state, now_s)
 
     def touch(self, path: str, now_s: float) -> None:
-        """Take note that a candidate is still being written, although its state did not change."""
+        """Record that a candidate is still being written, although its state did not change."""
         if path in self._candidates:
             self._candidates[path].since_s = now_s
 
@@ -103,7 +104,7 @@ class FileTracker:
         return self._candidates[path].state
 
     def accept(self, path: str, job: int, now_s: float, *, counts: bool = True) -> None:
-        """Take note that a file is handled. counts: for the rate."""
+        """Record that a file is handled. counts: whether the rate counts it."""
         self.known[path] = KnownFile(self._candidates.pop(path).state, job)
         self._retry_s = self._retry_delay_s = 0.0
         if counts and self.rate is not None:

@@ -1,4 +1,4 @@
-"""Watch of a directory: submits a job for each new file, until it is told to stop."""
+"""Watch of a directory: submits a job for each new file, until stop() is called."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ class DirectoryWatch:
         ready, _, _ = select.select(fds, [], [], max(0.0, until_s - now_s))
         if notifier is None or notifier.fd not in ready or self._stopping:
             return
-        # Gather what follows within a moment, longer if scans take long.
+        # Collect the changes of the next moment for one scan; of a longer one if scans take long.
         delay_s = max(_GATHER_S, _SCAN_SHARE * self._scan_s)
         select.select([self._wake_reader], [], [], delay_s)
         _, appeared, is_lost = notifier.read_changed()

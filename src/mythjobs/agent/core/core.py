@@ -109,7 +109,7 @@ class AgentCore:
         self._outbox.reset(self._table.attempts.values())
 
     def change_control(self, control: m.Control | None, now: Now) -> list[Action]:
-        """Drain, pause or resume the machine, as the master says at the begin of a connection."""
+        """Drain, pause or resume the machine, as the master's first message requires."""
         self._pause.change(control, now)
         return self._finish_turn(now)
 

@@ -11,7 +11,7 @@ from mythjobs.protocol import messages as m
 
 # Reasons why an attempt is lost, as users see them.
 MACHINE_RESTARTED: Final = "the machine restarted"
-# Why attempts count as lost if somebody deleted their dead reaper's journal: without its records
+# Why attempts count as lost if the journal of their dead reaper was deleted: without its records
 # the agent cannot prove that their processes have ended.
 NO_JOURNAL: Final = "the reaper died, and its journal is gone"
 REAPER_DIED: Final = "the reaper died"

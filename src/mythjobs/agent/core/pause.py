@@ -35,7 +35,7 @@ class PauseEnforcer:
         self._set(control)
 
     def change(self, message: m.Control | None, now: Now) -> None:
-        """Carry out what the master says. None, from an older master: neither."""
+        """Drain or pause the machine, or resume it. None, from an older master: resume."""
         control = NO_CONTROL
         if message is not None:
             control = MachineControl(message.drained, message.paused, message.until_ms)

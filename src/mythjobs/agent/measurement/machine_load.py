@@ -118,7 +118,8 @@ def _read_own_cpu_s(pid: int) -> float:
 
 
 def _find_memory_limit(mounts: CgroupMounts) -> _MemoryLimit | None:
-    """Return the lowest memory limit of the cgroups that this process is in, as in a container."""
+    """Return the lowest memory limit of the cgroups that this process is in, for example in a
+    container."""
     found = []
     for directory, names in (
         (mounts.unified, ("memory.max", "memory.current")),

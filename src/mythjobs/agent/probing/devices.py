@@ -16,7 +16,7 @@ def find_render_devices() -> list[str]:
 
 
 def find_drivers(devices: Sequence[str]) -> list[str]:
-    """Return the names of the kernel drivers of render devices, as `i915`."""
+    """Return the names of the kernel drivers of render devices, such as `i915`."""
     found = []
     for each in devices:
         link = f"/sys/class/drm/{os.path.basename(each)}/device/driver"

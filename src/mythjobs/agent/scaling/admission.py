@@ -1,4 +1,4 @@
-"""Admission: whether one more job fits beside the running ones, and if not, what keeps it out."""
+"""Admission: whether one more job fits beside the running ones, and if not, why."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FILLING: Final = 0.5
 _ALMOST_BUSY: Final = 0.85
 _MIN_RESERVE_BYTES: Final = 512 * MIB
 _RESERVE_SHARE: Final = 0.05
-# Light jobs get this share of a disk's fill while a heavy stream runs on it.
+# While a heavy stream runs on a disk, light jobs get this share of the disk's limit (`fill`).
 _BESIDE_HEAVY: Final = 0.6
 _ASSUMED_MEMORY_SHARE: Final = 1 / 16
 _GIB: Final = 1024 * MIB

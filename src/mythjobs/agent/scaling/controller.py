@@ -27,7 +27,7 @@ from mythjobs.agent.scaling.running_job import SETTLED_S, Demand, DiskRate, Runn
 
 # Interval at which step() is to be called while jobs run.
 PERIOD_S: Final = 1.0
-# A period shorter than this says too little.
+# Samples closer together than this are too inexact.
 _MIN_PERIOD_S: Final = 0.2
 # Jobs that end before they can be measured are limited by their number alone.
 _MIN_SHORT_JOBS: Final = 16

@@ -24,7 +24,7 @@ class Footprint:
     """What one job of a command uses while no other job slows it down.
 
     cpu: mean number of cores. disks: by disk, share of the disk's time. gpu: share of the GPU.
-    peak_bytes: highest resident memory. wall_s: longest duration of late. runs: number of runs.
+    peak_bytes: highest resident memory. wall_s: longest recent duration. runs: number of runs.
     """
 
     runs: int = 0
@@ -59,12 +59,12 @@ class Footprint:
 
     def learn_duration(self, wall_s: float) -> None:
         """Learn from a job of which nothing else was measured. The longest of the last runs counts:
-        a command must not pass for short because a few of its jobs had nothing to do."""
+        a command must not count as short because a few of its jobs had nothing to do."""
         self.wall_s = max(wall_s, _DECAY * self.wall_s + (1 - _DECAY) * wall_s)
         self.runs += 1
 
     def learn_peak(self, peak_bytes: int) -> None:
-        """Learn the memory of a job that failed, whose other figures say nothing."""
+        """Learn the memory of a job that failed; its other figures are not those of a whole run."""
         self.peak_bytes = round(_rise(self.peak_bytes, peak_bytes))
 
     def to_json(self) -> list[Any]:

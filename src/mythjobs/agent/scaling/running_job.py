@@ -58,7 +58,7 @@ class RunningJob:
     peak_bytes: int = 0
     growth_bytes_per_s: float = 0.0
     busy_s: dict[str, float] = field(default_factory=dict)
-    # is_frozen: by the controller. is_held: by others, as by a user or a closed run window.
+    # is_frozen: by the controller. is_held: by others, such as a user or a closed run window.
     is_frozen: bool = False
     # is_adopted: started by an earlier agent, so that its use from the start is not known.
     is_held: bool = False

@@ -189,7 +189,7 @@ def _finish(
 def _advise_mail(plan: list[PlanEntry], notified: Collection[str] | None) -> Iterator[str]:
     """Yield how to get mail about imported entries whose output cron mailed, one for each address.
 
-    notified: the commands about whose failures a channel tells; None: about all.
+    notified: the commands whose failures are sent to a channel; None: all commands.
     """
     if notified is None:
         return

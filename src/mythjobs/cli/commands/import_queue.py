@@ -161,7 +161,7 @@ class ImportedEntries:
         )
 
     def list_notified_commands(self) -> frozenset[str] | None:
-        """Return the commands about whose failures a channel tells; None: about all commands'."""
+        """Return the commands whose failures are sent to a channel; None: all commands."""
         found = self._client.get("channels")["channels"]
         telling = [each["commands"] for each in found if "failed" in each["kinds"]]
         if not all(telling):

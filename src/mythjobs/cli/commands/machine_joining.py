@@ -131,7 +131,7 @@ def rename(session: Session, machine: str, name: str, as_json: bool) -> None:
 @json_option
 @pass_session
 def revoke(session: Session, machine: str, yes: bool, as_json: bool) -> None:
-    """Refuse a machine from now on: it was stolen, or belongs to the queue no longer.
+    """Refuse a machine from now on: it was stolen, or is not part of the queue any more.
 
     Its running jobs end with their leases, and are treated as those of a lost machine.
     """

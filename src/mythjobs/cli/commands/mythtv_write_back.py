@@ -244,7 +244,7 @@ def _rebuild_seek_table(state: RecordedState) -> None:
     argv = ["mythcommflag", "--rebuild", "--chanid", str(recording.chanid), "--starttime", start]
     done = MythSystem(argv, stdout=INHERIT, stderr=INHERIT).run()
     if done.outcome != Exited(0):
-        # The recording can be played without it, so the replacement stands.
+        # The recording can be played without a seek table, so the replacement is not undone.
         terminal.print_message(f"no new seek table: mythcommflag --rebuild: {done.outcome}")
 
 

@@ -48,10 +48,10 @@ Record = dict[str, Any]
 class PlacementView:
     """Input of the placement rules, which decide whether a job class may run on a machine.
 
-    Built anew for each request that asks why jobs wait."""
+    Built for each request that asks why jobs wait."""
 
     def __init__(self, state: MasterState, fits: FitCache, classes: Mapping[int, JobClass]) -> None:
-        """classes: job classes of all live attempts, by class id; they tell semaphore usage."""
+        """classes: job classes of all live attempts, by class id, for semaphore usage."""
         self._state = state
         self._fits = fits
         fits.refresh(state)

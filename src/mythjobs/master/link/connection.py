@@ -95,8 +95,8 @@ class AgentConnection:
             self._silence_timer.cancel()
 
     def _check_silence(self, timeout_s: float) -> None:
-        # One timer that checks the time of the last message. To set a timer anew for each message
-        # would cost more than to receive it.
+        # One timer that checks the time of the last message. Setting a timer for each message would
+        # cost more than receiving it.
         loop = asyncio.get_running_loop()
         left_s = self._received_s + timeout_s - loop.time()
         if left_s <= 0:

@@ -1,4 +1,4 @@
-"""Decides which messages incidents cause: at once, then ever fewer, then a last one. Pure.
+"""Decides which messages incidents cause: at once, at growing intervals, at the end. Pure.
 
 Incidents of one kind and subject share a notification. Its first incident is announced at once.
 Further ones are counted, and announced when an interval has passed since the last message, which

@@ -23,8 +23,10 @@ _MAX_DETAIL: Final = 1000
 
 
 def process_incidents(turn: TurnContext, work: OwnWork) -> None:
-    """Store what this turn's incidents, and the time, change. An internal error in decisions about
-    notifications is a problem for the log; it fails no turn."""
+    """Store the changes that follow from this turn's incidents and from the time.
+
+    An internal error in decisions about notifications is logged and fails no turn.
+    """
     state = turn.state.notify
     if turn.tx.batch_count_changes and state.has_listener("batch"):
         _add_batch_incidents(turn)

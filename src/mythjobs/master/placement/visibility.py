@@ -29,10 +29,11 @@ _MAX_RELEASED: Final = 1000
 
 
 def record_hidden(state: MasterState, machine: Machine, path: str, now_ms: int) -> None:
-    """Remember that a path cannot be read on a machine. Each time the machine says so again, it is
-    not tried for twice as long, up to half an hour."""
+    """Remember that a machine cannot read a path. Each further report by the machine doubles the
+    time for which the path is not tried there, up to half an hour."""
     known = state.placement.hidden_paths.get(machine.machine_id, {})
-    # What could be tried again for long says nothing: the path was visible since, or not needed.
+    # Forget a path whose retry has been due for as long as it was held back: no machine has found
+    # it hidden since.
     kept = {
         each: hidden for each, hidden in known.items() if now_ms - hidden.until_ms < hidden.hold_ms
     }

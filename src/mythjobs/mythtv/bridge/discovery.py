@@ -43,7 +43,7 @@ def check_backend(settings: BridgeSettings, services: Services) -> dict[str, Any
 
 
 def fetch_database(services: Services, pin: str, backend: str) -> DatabaseAddress:
-    """Return the address of the backend's database, which it tells for its security pin.
+    """Return the address of the backend's database, which the backend gives for its security pin.
 
     Raises NotAllowed for a wrong pin.
     """

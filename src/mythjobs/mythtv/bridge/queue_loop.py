@@ -1,4 +1,4 @@
-"""Loop that looks at MythTV's queue at intervals, or at once when it is woken."""
+"""Loop that processes MythTV's queue at intervals, or at once when it is woken."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class QueueLoop(ABC):
 
     @abstractmethod
     def look_once(self) -> bool:
-        """Look at the queue once, and do what it needs. Return whether to look again at once.
+        """Process the queue once. Return whether to repeat that at once.
 
         Raises MythJobsError.
         """
 
     def run(self) -> None:
-        """Look at the queue every `poll_s` seconds until `stop()`."""
+        """Process the queue every `poll_s` seconds until `stop()`."""
         last = ""
         while not self._stop.is_set():
             try:
@@ -49,5 +49,5 @@ class QueueLoop(ABC):
         self._wake.set()
 
     def wake(self) -> None:
-        """Look at the queue at once, because MythTV has probably queued jobs."""
+        """Process the queue at once, because MythTV has probably queued jobs."""
         self._wake.set()

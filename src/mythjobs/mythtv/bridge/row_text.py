@@ -106,7 +106,7 @@ def _format_progress(job: JobView) -> str:
     text = f"{about}{job.progress:.0f} % completed"
     if job.left_s is None or job.is_paused:
         return text
-    # Whole minutes: seconds would change the text with each look at it.
+    # Whole minutes: with seconds, each pass would write another text.
     left_s = job.left_s if job.left_s < 60 else round(job.left_s / 60) * 60
     left = "under 1 min" if left_s < 60 else humanize_duration(left_s).replace(" 0 s", "")
     return f"{text}, {about}{left} left"

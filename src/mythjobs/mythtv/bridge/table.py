@@ -13,12 +13,12 @@ from typing import Final
 from mythjobs.mythtv.bridge.row_text import JobView, choose_state, format_comment
 from mythjobs.mythtv.job_rows import JobRow, RowChange, RowCommand, RowState
 
-# A job's comment is written at most so often; that of a waiting job changes nothing.
+# Least time between two writes of a job's comment: of a running job, and of a waiting one.
 COMMENT_S: Final = 5.0
 WAITING_COMMENT_S: Final = 60.0
 # MythTV resets rows of any host that were not written for a day.
 REFRESH_S: Final = 6 * 3600.0
-# How often a row whose job cannot be made yet is looked at again.
+# A row whose job cannot be submitted yet is tried again at this interval.
 _RETRY_S: Final = 10.0
 # How long a row that is pinned to a host must stay the same before it is claimed.
 _UNCHANGED_MS: Final = 1000
@@ -152,7 +152,7 @@ class TableCore:
             self.jobs[row_id] = replace(self.jobs[row_id], is_reported=True)
 
     def postpone(self, row_id: int, now_ms: int) -> None:
-        """The job of the row cannot be made yet."""
+        """Try again later: the job of the row cannot be submitted yet."""
         self._look(row_id).retry_ms = now_ms + round(_RETRY_S * 1000)
 
     def record_write(self, row_id: int, comment: str | None, now_ms: int) -> None:
@@ -190,7 +190,7 @@ class TableCore:
         return is_reset and known is not None and known.job_id is not None and not known.is_reported
 
     def _drop(self, row_id: int, jobs: Mapping[int, JobView]) -> list[RowAction]:
-        """The row is gone, or another host's: its job is not wanted any more."""
+        """Drop the job of a row that was deleted, or that another host has taken."""
         job_id = self.jobs[row_id].job_id
         job = jobs.get(job_id) if job_id is not None else None
         if self.jobs[row_id].is_reported or job_id is None or (job and job.is_final):
@@ -293,8 +293,8 @@ def _act(row: JobRow, job: JobView, act: str, handled: RowCommand) -> list[RowAc
 
 
 def _is_own_comment(row: JobRow, job: JobView, shown: _Shown) -> bool:
-    """Return whether the job's program wrote the row's comment, as scripts for MythTV do. What it
-    reports to mythjobs counts more, an estimate does not."""
+    """Return whether the job's program wrote the row's comment, as scripts for MythTV do. A
+    comment that it reports to mythjobs has precedence; an estimate has not."""
     if not job.is_live:
         return False
     if row.state in _SELF_WRITTEN:

@@ -124,7 +124,7 @@ def switch_off(directory: BridgeDir, services: Services) -> dict[str, str]:
                 f"{', '.join(sorted(left))}. Repeat `mythjobs mythtv takeover off`"
             ) from None
         del left[host]
-        # Each host at once: a repetition must not take it for changed by somebody.
+        # Saved after each host: a repetition must not treat a restored setting as a user's change.
         _save(directory, replace(present, is_on=False, hosts=left))
     _save(directory, Takeover(False))
     return done

@@ -17,12 +17,12 @@ from mythjobs.mythtv.rules import IMPORT_ORIGIN, RecordingRule, explain_mismatch
 # REC_FINISHED comes 0.13 to 0.2 s before the row is complete. The update that follows it says so;
 # without one the recording is looked up after this time.
 FINISH_DELAY_S: Final = 0.5
-# The list of recordings is read at least so often, in case an event was lost.
+# The list of recordings is read at least at this interval, in case an event was lost.
 CATCH_UP_S: Final = 900.0
-# Clocks of bridge and backend may differ by so much.
+# The clocks of bridge and backend may differ by this.
 _MARGIN_MS: Final = 2 * 3600_000
 _DAY_MS: Final = 86_400_000
-# No recording is longer, so older ones in the list cannot have ended lately.
+# No recording is longer, so one that began earlier has ended before the looked-up period.
 _LONGEST_MS: Final = _DAY_MS
 _KEPT_MS: Final = 3 * _DAY_MS
 # MythTV's recorder queues its jobs within a second of the recording's start or end; the start is
@@ -60,7 +60,7 @@ class SubmitRecording:
 
 @dataclass
 class WatchProgress:
-    """What survives a restart. since_ms: recordings that ended before are not processed.
+    """Progress that survives a restart. since_ms: recordings that ended before are not processed.
     caught_up_ms: all that ended before were examined. examined: end of each recording (or start, of
     one that goes on) by `when` and key."""
 
@@ -99,7 +99,7 @@ class RecordingWatch:
                 self._add(LookUp(key, "started"), _Pending(now_ms, None))
 
     def on_connected(self, now_ms: int) -> None:
-        """Events were missed: all recordings that ended meanwhile have to be examined."""
+        """Examine all recordings that ended while there was no connection for events."""
         self._catch_up_ms = now_ms
 
     def is_catch_up_due(self, now_ms: int) -> bool:
@@ -109,7 +109,7 @@ class RecordingWatch:
         return [each for each, waiting in self._pending.items() if waiting.due_ms <= now_ms]
 
     def next_due_ms(self) -> int | None:
-        """Return when something is due next; None if nothing is until the next event."""
+        """Return when the next look-up or catch-up is due; None without one."""
         due = [each.due_ms for each in self._pending.values()]
         if self._catch_up_ms is not None:
             due.append(self._catch_up_ms)
@@ -151,7 +151,7 @@ class RecordingWatch:
         waiting.due_ms = now_ms + round(delay_s * 1000)
 
     def finish(self, look_up: LookUp, end_ms: int) -> None:
-        """The recording was examined and its jobs are submitted."""
+        """Record that the recording was examined and its jobs are submitted."""
         self._pending.pop(look_up, None)
         self.progress.examined[_name(look_up)] = end_ms
 
@@ -175,7 +175,7 @@ class RecordingWatch:
         return found
 
     def record_caught_up(self, began_ms: int) -> None:
-        """All recordings that ended before `began_ms` were examined."""
+        """Record that all recordings that ended before `began_ms` were examined."""
         self._catch_up_ms = began_ms + round(CATCH_UP_S * 1000)
         progress = self.progress
         progress.caught_up_ms = max(progress.caught_up_ms, began_ms)

@@ -78,7 +78,7 @@ class MythDatabase:
         return self._run(sql, values)[1]
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """Insert many rows; pymysql joins them to few statements."""
+        """Insert many rows; pymysql joins them into few statements."""
         if rows:
             with self._translated() as connection, connection.cursor() as cursor:
                 cursor.executemany(sql, rows)

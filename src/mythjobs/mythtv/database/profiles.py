@@ -7,7 +7,7 @@ from typing import Final
 
 from mythjobs.mythtv.database.connection import MythDatabase
 
-# Two profiles of the group that autodetection chooses from; nobody picks them.
+# Two profiles of the group `Transcoders` that only autodetection uses; users cannot select them.
 AUTODETECT_ONLY: Final = ("RTjpeg/MPEG4", "MPEG2")
 
 

@@ -57,7 +57,7 @@ def read_installation(database: MythDatabase) -> MythInstallation:
 def read_installation_from_services(services: Services, source: str) -> MythInstallation:
     """Read an installation through the Services API. Raises Unreachable, ProtocolError, BadRequest.
 
-    What the API does not tell: which hosts only have storage groups.
+    The API does not show which hosts only have storage groups.
     """
     hosts = {}
     for host in services.host_names():

@@ -51,7 +51,7 @@ class Services:
             # The backend may close a kept connection at the instant of the next request.
             limits=httpx.Limits(max_keepalive_connections=0),
             follow_redirects=True,
-            # A proxy of the environment is for the internet, not for a machine of the house.
+            # A proxy of the environment is for the internet, not for the local network.
             trust_env=False,
             # There is no TLS, and loading the certificates takes 0.2 s.
             verify=False,
@@ -135,7 +135,7 @@ class Services:
         return names.get("autocommflagwhilerecording", "") not in ("", "0")
 
     def put_setting(self, name: str, value: str, host: str | None) -> None:
-        """Write a setting of a host, None for a global one. All backends read it anew."""
+        """Write a setting of a host, None for a global one. All backends then read it again."""
         self._change_setting("Myth/PutSetting", HostName=host or GLOBAL, Key=name, Value=value)
 
     def delete_setting(self, name: str, host: str | None) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
 _METHOD: Final = "Content/GetRecording"
-# The free space is checked again after so many bytes, because other programs fill the disk too.
+# The free space is checked again after this many bytes: other programs use the disk, too.
 _CHECK_BYTES: Final = 256 * 2**20
 _HASHED_BYTES: Final = 65536
 _MIN_BACKOFF_S: Final = 0.2

@@ -1,4 +1,4 @@
-"""The new file of a recording: its type, what ffprobe says, a complete copy beside the old one."""
+"""The new file of a recording: type, data from ffprobe, complete copy beside the old file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class FileNotSuitable(MythJobsError):
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What ffprobe says of a file. Numbers that it does not say are 0, texts ""."""
+    """Data from ffprobe about a file. Missing numbers are 0, missing texts ""."""
 
     duration_s: float = 0.0
     width: int = 0
@@ -84,7 +84,7 @@ def find_extension(path: Path) -> str:
 
 
 def probe(path: Path) -> MediaInfo | None:
-    """Return what ffprobe says of a file; None if ffprobe is not installed.
+    """Return ffprobe's data about a file; None if ffprobe is not installed.
 
     Raises FileNotSuitable if ffprobe cannot read the file, or finds no video in it.
     """

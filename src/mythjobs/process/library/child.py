@@ -34,8 +34,8 @@ class LibraryChild(Child):
         self.resources = StartResources()
         # Shared with `resources`, so that streams which a failing start has opened get closed too.
         self.streams = self.resources.streams
-        # Changed by atomic operations only. A lock could keep the supervisor from telling the end
-        # to a signal handler that interrupted the holder.
+        # Changed by atomic operations only: a signal handler that interrupts the holder of a lock
+        # and waits for the end would keep the supervisor from reporting that end.
         self._done_callbacks: list[Callable[[], None]] = []
         self.started = Latch()
         self.ended = Latch()

@@ -1,4 +1,4 @@
-"""Crontabs of a machine: where they are, reading and writing, and what cron knows of them."""
+"""Crontabs of a machine: paths, reading, writing, and anacron's record of the last runs."""
 
 from __future__ import annotations
 
@@ -159,8 +159,8 @@ class CronFiles:
         return Anacron(_ANACRONTAB, decode(data), self._find_anacron_start(), last_runs)
 
     def record_anacron_run(self, place: Place, day: dt.date) -> None:
-        """Tell anacron that a job ran on a day, unless it knows of a later run, so that it does not
-        make up for that run. Other places are ignored. Raises BadRequest."""
+        """Record for anacron that a job ran on a day, unless a later run is recorded, so that it
+        does not make up for that run. Other places are ignored. Raises BadRequest."""
         if place.name != _ANACRONTAB:
             return
         for line in parse_anacrontab(place.line):

@@ -15,9 +15,9 @@ from mythjobs.takeover.naming import clean_name, derive_name
 from mythjobs.takeover.program import ShellProgram, Surroundings, build_command, build_schedule
 from mythjobs.takeover.refusals import refuse_text, refuse_user
 
-# Cron sets these itself, whatever the crontab says.
+# Cron sets these itself and ignores a value in the crontab.
 _SET_BY_CRON: Final = ("LOGNAME", "USER")
-# They say what cron does with the output, and are no variables for the program.
+# Settings of cron, which are no variables of the program.
 _FOR_CRON: Final = ("MAILTO", "MAILFROM", "RANDOM_DELAY", "START_HOURS_RANGE", "CRON_TZ")
 _CRON_PATH: Final = "/usr/bin:/bin"
 # `test -x FILE || …` and `[ -d DIRECTORY ] || …`: the rest runs only if the file is missing.
@@ -118,7 +118,7 @@ def _find_differences(line: CronLine, user: str, facts: ImportFacts) -> Iterator
     if "CRON_TZ" in settings and not facts.is_cronie:
         yield "CRON_TZ is kept out, because this cron ignores it: the time stays local"
     if facts.is_cronie and int_or_zero(settings.get("RANDOM_DELAY", "")):
-        yield "RANDOM_DELAY becomes spread: the delay is drawn anew for each run"
+        yield "RANDOM_DELAY becomes spread: the delay is drawn again for each run"
     unusable = [each for each in settings if not ENVIRONMENT_NAME.fullmatch(each)]
     if unusable:
         yield f"without the variable {unusable[0]}, whose name a definition cannot have"

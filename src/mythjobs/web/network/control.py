@@ -51,7 +51,7 @@ class Network:
         Raises AlreadyRunning, ConfigError, StateNotWritable.
         """
         if not self._get_port().is_on_network:
-            # Otherwise machines that ask to join would be forgotten.
+            # If the port is open, this would drop the join requests that wait.
             await self._listen()
         self._write(NetworkSetting(is_open=True))
 

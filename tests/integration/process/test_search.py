@@ -12,7 +12,7 @@ from mythjobs.model.limits import Limits
 from mythjobs.process import procfs
 from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.supervise.child import Child
-from mythjobs.process.supervise.descendants import TREE_VARIABLE, GuestDescendants
+from mythjobs.process.supervise.guest_descendants import TREE_VARIABLE, GuestDescendants
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mythjobs.process.library.handle import Process, check_limits
 from mythjobs.process.library.spec import ChildSpec, File, Stdio
 from mythjobs.process.library.thread import start_child, stop_child, supervisor_thread
 from mythjobs.process.spawn.program import NO_SETUP, ChildSetup, User, parse_io_class
-from mythjobs.process.supervise.descendants import TREE_VARIABLE
+from mythjobs.process.supervise.guest_descendants import TREE_VARIABLE
 
 INHERIT: Final = Stdio.INHERIT
 NULL: Final = Stdio.NULL

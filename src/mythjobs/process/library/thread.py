@@ -26,7 +26,7 @@ from mythjobs.process.quick_calls import UmaskReader
 from mythjobs.process.spawn.errors import CannotStart, setup_error
 from mythjobs.process.spawn.native import NativeSpawner
 from mythjobs.process.spawn.pool import THREADS, SpawnPool, block_signals
-from mythjobs.process.supervise.descendants import GuestDescendants
+from mythjobs.process.supervise.guest_descendants import GuestDescendants
 from mythjobs.process.supervise.supervisor import Supervisor
 
 # When the host program exits: how long to wait for programs that are being started, and for

@@ -10,7 +10,7 @@ from mythjobs.agent import journal as journals
 from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.outcome import MACHINE_RESTARTED, LostAttempt
 from mythjobs.agent.core.turn import Action, Json, RemoveReaper, SendToReaper, WriteJournal
-from mythjobs.agent.reaper_pool import decode_messages, encode_messages
+from mythjobs.agent.reaper_connection import decode_messages, encode_messages
 from tests.simulation.agent_link import SimAgentLink
 from tests.simulation.disk import AppendOnlyFile
 from tests.simulation.reaper import SimReaper

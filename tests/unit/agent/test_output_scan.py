@@ -10,7 +10,7 @@ import pytest
 from mythjobs.agent.core.attempt import AgentAttempt, Phase
 from mythjobs.agent.core.lease_terms import LeaseTerms
 from mythjobs.agent.output_scan import OutputScanner, find_later_match
-from mythjobs.process.reaper.output import OutputFile
+from mythjobs.process.reaper.output_file import OutputFile
 
 
 def ended(output: list[list[int]], code: int = 1) -> dict[str, object]:

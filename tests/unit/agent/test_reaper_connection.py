@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mythjobs.agent.reaper_pool import ReaperConnection, decode_messages, encode_messages
+from mythjobs.agent.reaper_connection import ReaperConnection, decode_messages, encode_messages
 from mythjobs.errors import ProtocolError
 from mythjobs.process.reaper.messages import decode_line, encode_line
 

@@ -14,7 +14,7 @@ from mythjobs.agent.core import outcome
 from mythjobs.agent.core.attempt import Key, OutputWindows
 from mythjobs.config.state import AgentDir
 from mythjobs.process.reaper.journal import JournalState, read_journal
-from mythjobs.process.reaper.output import stream_path
+from mythjobs.process.reaper.output_file import stream_path
 from mythjobs.process.reaper.recovery import kill_leftovers
 from mythjobs.process.reaper.rmtree import remove_tree
 

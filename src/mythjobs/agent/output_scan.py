@@ -17,7 +17,7 @@ from mythjobs.agent.core.attempt import AgentAttempt, Key, OutputWindows
 from mythjobs.model.output_window import OutputWindow
 from mythjobs.model.progress import PRESETS, ProgressReader
 from mythjobs.model.progress_formats import Reading
-from mythjobs.process.reaper.output import read_range, stream_path
+from mythjobs.process.reaper.output_file import read_range, stream_path
 
 # Progress scans read the first _HEAD_BYTES of a stream completely, because a percentage may need a
 # figure there (ffmpeg's "Duration:"). Of later output a scan reads only what is new since the last

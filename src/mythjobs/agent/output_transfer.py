@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mythjobs.agent.core.attempt import AgentAttempt, Key
 from mythjobs.model.output_window import OutputWindow
-from mythjobs.process.reaper.output import read_range, read_window, stream_path
+from mythjobs.process.reaper.output_file import read_range, read_window, stream_path
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 

@@ -16,7 +16,7 @@ from typing import Any
 from mythjobs.model.output_window import OutputWindow
 from mythjobs.process.reaper.launch import find_socket_path, launch_reaper
 from mythjobs.process.reaper.messages import LineReader, Message, encode_line
-from mythjobs.process.reaper.output import read_window, stream_path
+from mythjobs.process.reaper.output_file import read_window, stream_path
 
 TIMEOUT_S = 60.0
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mythjobs.model.output_window import SMALL_OUTPUT_BYTES, OutputWindow
-from mythjobs.process.reaper.output import read_range, stream_path
+from mythjobs.process.reaper.output_file import read_range, stream_path
 from tests.integration.process.reaper_agent import Agent, Home, reaper, sh
 
 MIB = 2**20

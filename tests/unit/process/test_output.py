@@ -12,13 +12,8 @@ from pathlib import Path
 import pytest
 
 from mythjobs.model.output_window import SMALL_OUTPUT_BYTES, OutputWindow
-from mythjobs.process.reaper.output import (
-    OutputFile,
-    OutputSink,
-    OutputWriter,
-    read_range,
-    read_window,
-)
+from mythjobs.process.reaper.output import OutputSink, OutputWriter
+from mythjobs.process.reaper.output_file import OutputFile, read_range, read_window
 
 PART = 256 * 1024
 

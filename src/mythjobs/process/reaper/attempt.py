@@ -13,7 +13,8 @@ from mythjobs.errors import ProtocolError
 from mythjobs.model.limits import Limits
 from mythjobs.model.output_window import SMALL_OUTPUT_BYTES
 from mythjobs.process.procfs import AttemptKey
-from mythjobs.process.reaper.output import OutputFile, OutputSink, OutputWriter, stream_path
+from mythjobs.process.reaper.output import OutputSink, OutputWriter
+from mythjobs.process.reaper.output_file import OutputFile, stream_path
 from mythjobs.process.reaper.rmtree import remove_tree
 from mythjobs.process.reaper.status_pipe import StatusPipe, create_status_pipe
 from mythjobs.process.reaper.timed_actions import TimedAction, parse_timed_actions

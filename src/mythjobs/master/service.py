@@ -18,12 +18,8 @@ from mythjobs.config.state import StateDir
 from mythjobs.config.time_zone import find_time_zone
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore, TurnResult
-from mythjobs.master.explain.job import (
-    explain_job,
-    list_jobs_with_reasons,
-    list_set_aside,
-    read_job_with_reason,
-)
+from mythjobs.master.explain.job import explain_job, list_set_aside
+from mythjobs.master.explain.job_pages import list_jobs_with_reasons, read_job_with_reason
 from mythjobs.master.explain.machine import explain_machine, summarize_machine
 from mythjobs.master.explain.replay import what_if
 from mythjobs.master.link.lease_timer import LeaseTimer

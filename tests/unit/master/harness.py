@@ -13,8 +13,9 @@ from mythjobs.clock import Now
 from mythjobs.errors import MythJobsError
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore
-from mythjobs.master.explain import job
+from mythjobs.master.explain import job_pages
 from mythjobs.master.explain import machine as explain_machine
+from mythjobs.master.explain.job import explain_job
 from mythjobs.model import outcome as o
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
@@ -205,17 +206,17 @@ class Harness:
 
     def explain(self, job_id: int) -> Mapping[str, Any]:
         with self.store.snapshot() as tx:
-            return job.explain_job(tx, self.core.state, job_id, self.now)
+            return explain_job(tx, self.core.state, job_id, self.now)
 
     def listed_job(self, job_id: int) -> Mapping[str, Any]:
         """Return the job as `mythjobs jobs` gets it."""
         with self.store.snapshot() as tx:
-            listed = job.list_jobs_with_reasons(tx, self.core.state, self.now)["jobs"]
+            listed = job_pages.list_jobs_with_reasons(tx, self.core.state, self.now)["jobs"]
         return next(each for each in listed if each["id"] == job_id)
 
     def shown_job(self, job_id: int) -> Mapping[str, Any]:
         with self.store.snapshot() as tx:
-            return job.read_job_with_reason(tx, self.core.state, self.now, job_id)
+            return job_pages.read_job_with_reason(tx, self.core.state, self.now, job_id)
 
     def machine_page(self, name: str = "attic") -> Mapping[str, Any]:
         """Return the machine as `mythjobs machines` shows it."""

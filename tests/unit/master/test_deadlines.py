@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mythjobs.master import requests
-from mythjobs.master.explain import job as explain_job
 from mythjobs.protocol import messages as m
 from tests.unit.master.harness import NOON, Harness
 
@@ -81,9 +80,7 @@ def test_a_running_job_past_its_deadline_is_shown_as_late(master: Harness) -> No
     master.advance(5)
     late = "running on attic; late: its deadline has passed"
     assert master.explain(job)["sentence"] == late
-    with master.store.snapshot() as tx:
-        page = explain_job.read_job_with_reason(tx, master.core.state, master.now, job)
-    assert page["reason"] == {"code": "running", "sentence": late}
+    assert master.shown_job(job)["reason"] == {"code": "running", "sentence": late}
     # An ended job is not shown as late.
     master.finish(attic, job)
     assert "late" not in master.explain(job)["sentence"]

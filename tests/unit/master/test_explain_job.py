@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mythjobs.master import requests
-from mythjobs.master.explain import job as explain_job
+from mythjobs.master.explain.job_pages import list_jobs_with_reasons
 from mythjobs.model import outcome as o
 from mythjobs.protocol import messages as m
 from tests.unit.master.harness import HOUR_S, NOON, Harness
@@ -198,7 +198,7 @@ def test_a_submit_names_an_unknown_machine_and_the_job_starts_there_once_it_join
     nowhere = "; the job is pinned to celar, and no machine of that name has ever joined"
     assert held.reason.endswith(nowhere)
     with master.store.snapshot() as tx:
-        listed = explain_job.list_jobs_with_reasons(tx, master.core.state, master.now)["jobs"]
+        listed = list_jobs_with_reasons(tx, master.core.state, master.now)["jobs"]
     sentences = [each["reason"]["sentence"] for each in listed]
     assert sentences == [held.reason, unknown, unknown]
     strange = "the job prefers celar, and no machine of that name has ever joined"

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
-from typing import Any, cast
-
 from mythjobs.clock import Now
 from mythjobs.errors import NoSuchJob
 from mythjobs.master.catalog import JobClass, read_class
 from mythjobs.master.explain import live_jobs
+from mythjobs.master.explain.placement_view import (
+    PlacementView,
+    live_class_ids,
+    machine_names,
+    read_placement_view,
+)
 from mythjobs.master.isolation import OwnWork
 from mythjobs.master.machine import Machine
-from mythjobs.master.placement.fit_cache import FitCache
-from mythjobs.master.placement.placement_pass import current_requirements, list_running
 from mythjobs.master.placement.visibility import (
     NO_PATHS,
     JobPaths,
     are_paths_limited,
-    find_hidden,
     read_paths,
 )
 from mythjobs.master.state import MasterState
@@ -27,90 +26,16 @@ from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol import responses
 from mythjobs.protocol.requests import Submitted
 from mythjobs.scheduler.blocked import JobFacts, add_unknown_machines, explain_wait, find_job_wait
-from mythjobs.scheduler.capacity import UsageCounts
 from mythjobs.scheduler.eligibility import (
     Candidate,
-    Conditions,
     Requirements,
     check_rules,
     is_permitted,
 )
 from mythjobs.scheduler.forecast import ExpectedTimes, forecast_times
 from mythjobs.store.queries import job_facts, ready_jobs
-from mythjobs.store.queries.job_details import read_job
-from mythjobs.store.queries.jobs import list_jobs
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import jobs
-
-Record = dict[str, Any]
-
-
-class PlacementView:
-    """Input of the placement rules, which decide whether a job class may run on a machine.
-
-    Built for each request that asks why jobs wait."""
-
-    def __init__(self, state: MasterState, fits: FitCache, classes: Mapping[int, JobClass]) -> None:
-        """classes: job classes of all live attempts, by class id, for semaphore usage."""
-        self._state = state
-        self._fits = fits
-        fits.refresh(state)
-        self._counts = UsageCounts(
-            list_running(state, lambda each: classes[each].requirements.semaphores)
-        )
-
-    def requirements(self, job_class: JobClass) -> Requirements:
-        return current_requirements(self._state, job_class)
-
-    def candidates(
-        self, job_class: JobClass, now_ms: int, paths: JobPaths = NO_PATHS
-    ) -> list[Candidate]:
-        """Return all machines as candidates. paths: those of one job of the class."""
-        if self.requirements(job_class).set_aside:
-            return []  # evaluating the class's rules failed before, so do not try it here
-        machines = [each for each in self._state.machines.values() if not each.is_revoked]
-        return [self.candidate(each, job_class, now_ms, paths) for each in machines]
-
-    def candidate(
-        self, machine: Machine, job_class: JobClass, now_ms: int, paths: JobPaths = NO_PATHS
-    ) -> Candidate:
-        state, class_id, machine_id = self._state, job_class.class_id, machine.machine_id
-        settings = self._fits.fit(state, machine, job_class).settings
-        window = None
-        if settings.hours is not None and not settings.hours_error:
-            window = self._fits.windows.find(settings.hours, now_ms)
-        hidden = find_hidden(state, machine, paths, now_ms)
-        conditions = Conditions(
-            now_ms,
-            self._counts,
-            state.placement.semaphore_sizes,
-            window,
-            state.typical_s(job_class.command_id, machine_id),
-            declined_ms=state.placement.decline_left_ms(machine_id, class_id, now_ms),
-            hidden=hidden[0] if hidden else "",
-        )
-        return Candidate(self.requirements(job_class), machine.facts(), settings, conditions)
-
-    def explain_wait(self, job_class: JobClass, now_ms: int) -> tuple[str, str]:
-        """Return why a ready job of this class does not start, as a reason code and a sentence."""
-        candidates = self.candidates(job_class, now_ms)
-        return explain_wait(self.requirements(job_class), candidates, now_ms)
-
-
-def read_placement_view(tx: Transaction, state: MasterState) -> PlacementView:
-    """Return a PlacementView for a query outside turns, which must not use the turns' caches."""
-    classes = {each: read_class(tx, each) for each in _live_classes(state)}
-    return PlacementView(state, FitCache(), classes)
-
-
-def _live_classes(state: MasterState) -> set[int]:
-    return {
-        live.class_id for each in state.machines.values() for live in each.live_attempts.values()
-    }
-
-
-def _machine_names(state: MasterState) -> set[str]:
-    return {each.name for each in state.machines.values() if not each.is_revoked}
 
 
 def explain_submitted(turn: TurnContext, job_id: int, new: bool, work: OwnWork) -> Submitted:
@@ -132,7 +57,7 @@ def explain_submitted(turn: TurnContext, job_id: int, new: bool, work: OwnWork) 
     if reason is None:
         reason = _explain_class_wait(turn, class_id)
     requirements = turn.catalog.job_class(turn.tx, class_id).requirements
-    _, sentence = add_unknown_machines(reason, requirements, _machine_names(turn.state))
+    _, sentence = add_unknown_machines(reason, requirements, machine_names(turn.state))
     return Submitted(job_id, job.state, new, sentence)
 
 
@@ -143,7 +68,7 @@ def _describe_start(turn: TurnContext, job_id: int) -> str:
         live = each.live_attempts.get(job_id)
         if live is not None:
             requirements = turn.catalog.job_class(turn.tx, live.class_id).requirements
-            names = _machine_names(turn.state)
+            names = machine_names(turn.state)
             return add_unknown_machines(("", sentence), requirements, names)[1]
     return sentence
 
@@ -156,7 +81,7 @@ def _explain_class_wait(turn: TurnContext, class_id: int) -> tuple[str, str]:
     found = turn.wait_reasons.get(class_id)
     if found is None:
         catalog, tx = turn.catalog, turn.tx
-        classes = {each: catalog.job_class(tx, each) for each in _live_classes(turn.state)}
+        classes = {each: catalog.job_class(tx, each) for each in live_class_ids(turn.state)}
         view = PlacementView(turn.state, turn.fits, classes)
         found = view.explain_wait(catalog.job_class(tx, class_id), turn.now.wall_ms)
         turn.wait_reasons[class_id] = found
@@ -183,7 +108,7 @@ def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> r
         reason = find_job_wait(job, now.wall_ms)
         if reason is None:
             reason = explain_wait(requirements, candidates, now.wall_ms)
-        code, sentence = add_unknown_machines(reason, requirements, _machine_names(state))
+        code, sentence = add_unknown_machines(reason, requirements, machine_names(state))
         machines = [
             {
                 "machine": each.machine.name,
@@ -202,7 +127,7 @@ def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> r
             code, sentence = live_jobs.describe_live_job(state, job.state, job_id, now)
         expected, end_reported = live_jobs.forecast_live_job(state, job_id, now)
     if job.state not in FINAL:
-        sentence = _add_lateness(sentence, job.deadline_ms, now)
+        sentence = add_lateness(sentence, job.deadline_ms, now)
     return {
         "id": job_id,
         "state": job.state,
@@ -220,7 +145,7 @@ def _read_paths(tx: Transaction, state: MasterState, job_class: JobClass, job_id
     return read_paths(job_class.command, row["arguments"]) if row else NO_PATHS
 
 
-def _add_lateness(sentence: str, deadline_ms: int | None, now: Now) -> str:
+def add_lateness(sentence: str, deadline_ms: int | None, now: Now) -> str:
     """Append to a sentence that the job is late, if its deadline has passed.
 
     Applies to jobs that have started; jobs that do not start by their deadline are cancelled.
@@ -303,83 +228,3 @@ def list_set_aside(tx: Transaction, /, state: MasterState) -> list[responses.Set
         }
         for unit, why in sorted(state.set_aside.items(), key=lambda each: each[1].at_ms)
     ]
-
-
-def list_jobs_with_reasons(
-    tx: Transaction, /, state: MasterState, now: Now, **query: Any
-) -> responses.Jobs:
-    """Return a page of jobs, newest first, each with the current reason why it waits.
-
-    Raises NoSuchCommand.
-    """
-    found = list_jobs(tx, **query)
-    _add_reasons(tx, state, now, found["jobs"])
-    return cast(responses.Jobs, found)
-
-
-def read_job_with_reason(
-    tx: Transaction, /, state: MasterState, now: Now, job_id: int
-) -> responses.Job:
-    """Return a job with the current reason why it waits. Raises NoSuchJob."""
-    found = read_job(tx, job_id)
-    _add_reasons(tx, state, now, [found])
-    return cast(responses.Job, found)
-
-
-def _add_reasons(tx: Transaction, state: MasterState, now: Now, pages: list[Record]) -> None:
-    """Set the current reason of each job that has not ended.
-
-    The stored reason of such a job tells how an earlier attempt ended.
-    """
-    queued = [each["id"] for each in pages if each["state"] == JobState.QUEUED]
-    waits = _WaitReasons(tx, state, now, queued) if queued else None
-    usual_times = live_jobs.UsualTimes(tx, state)
-    for page in pages:
-        if page["state"] == JobState.QUEUED and waits is not None:
-            code, sentence = waits.find(page["id"])
-        elif page["state"] not in FINAL:
-            code, sentence = live_jobs.describe_live_job(state, page["state"], page["id"], now)
-        else:
-            code = ""
-        if code:
-            sentence = _add_lateness(sentence, page["deadline_ms"], now)
-            page["reason"] = {"code": code, "sentence": sentence}
-        found = live_jobs.find_live_job(state, page["id"])
-        page["frozen"] = list(found.attempt.frozen_by) if found else []
-        page["eta_ms"] = (
-            live_jobs.find_reported_end_ms(found.attempt, now.wall_ms) if found else None
-        )
-        estimate = live_jobs.Estimate()
-        if found:
-            usual_s = usual_times.find_s(page, found)
-            estimate = live_jobs.estimate_progress(found.attempt, usual_s, now)
-        page["estimated_progress"], page["estimated_end_ms"] = estimate
-
-
-class _WaitReasons:
-    """Finds why queued jobs wait; evaluates the placement rules once per job class."""
-
-    def __init__(self, tx: Transaction, state: MasterState, now: Now, ids: list[int]) -> None:
-        self._tx = tx
-        self._state = state
-        self._now_ms = now.wall_ms
-        self._facts = job_facts.read_queued(tx, ids)
-        self._class_ids = job_facts.read_class_ids(tx, ids)
-        self._names = _machine_names(state)
-        self._classes: dict[int, JobClass] = {}
-        self._reasons: dict[int, tuple[str, str]] = {}  # (code, sentence) by class id
-
-    def find(self, job_id: int) -> tuple[str, str]:
-        class_id = self._class_ids[job_id]
-        job_class = self._classes.get(class_id)
-        if job_class is None:
-            job_class = self._classes[class_id] = read_class(self._tx, class_id)
-        reason = find_job_wait(self._facts[job_id], self._now_ms) or self._reasons.get(class_id)
-        if reason is None:
-            reason = self._view.explain_wait(job_class, self._now_ms)
-            self._reasons[class_id] = reason
-        return add_unknown_machines(reason, job_class.requirements, self._names)
-
-    @cached_property
-    def _view(self) -> PlacementView:
-        return read_placement_view(self._tx, self._state)

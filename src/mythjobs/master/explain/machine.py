@@ -10,7 +10,7 @@ import msgspec
 
 from mythjobs.clock import Now
 from mythjobs.master.catalog import JobClass, class_requirements, decode_command, read_class
-from mythjobs.master.explain.job import PlacementView, read_placement_view
+from mythjobs.master.explain.placement_view import PlacementView, read_placement_view
 from mythjobs.master.machine import PRESSURE_HOLDER, Machine
 from mythjobs.master.placement.placement_pass import list_running
 from mythjobs.master.state import MasterState

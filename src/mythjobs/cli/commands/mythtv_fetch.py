@@ -107,7 +107,8 @@ def fetch(
 def choose_name(basename: str, recordedid: int) -> str:
     """Return the name of the copy if none is given: that of MythTV's file, if it is one of a video.
 
-    The backend's answer must not choose a directory, or replace another kind of file, as .profile.
+    The backend's answer must not choose a directory, or replace another kind of
+    file, such as .profile.
     """
     from mythjobs.mythtv.writeback.media_file import EXTENSIONS
 

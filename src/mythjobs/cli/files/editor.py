@@ -40,7 +40,7 @@ def edit_table(name: str, before: Json, store: Callable[[str, str], Json]) -> Js
 
 
 def _safe_file_part(name: str) -> str:
-    """Return a name with unsafe characters replaced; machine names may contain a slash."""
+    """Return a name with the characters replaced that a file name should not have."""
     return "".join(each if each.isalnum() or each in "-._" else "_" for each in name)
 
 

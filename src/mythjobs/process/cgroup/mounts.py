@@ -27,17 +27,16 @@ class CgroupMounts(NamedTuple):
 def parse_cgroup_mounts(mountinfo: bytes, cgroup: bytes) -> CgroupMounts:
     """Parse the contents of /proc/self/mountinfo and /proc/self/cgroup."""
     own_paths = _parse_own_paths(os.fsdecode(cgroup))
+    wanted = own_paths.keys() & CONTROLLERS
     unified: str | None = None
     controllers: dict[str, str] = {}
     for mount in parse_mountinfo(mountinfo):
         if mount.kind == "cgroup2" and "" in own_paths and unified is None:
             unified = _resolve_directory(mount, own_paths[""])
         elif mount.kind == "cgroup":
-            for name in mount.options.split(","):
-                if name in CONTROLLERS and name in own_paths and name not in controllers:
-                    found = _resolve_directory(mount, own_paths[name])
-                    if found is not None:
-                        controllers[name] = found
+            for name in wanted.intersection(mount.options.split(",")) - controllers.keys():
+                if directory := _resolve_directory(mount, own_paths[name]):
+                    controllers[name] = directory
     return CgroupMounts(unified, controllers)
 
 

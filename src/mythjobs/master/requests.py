@@ -104,8 +104,8 @@ class SetMachine(Request, frozen=True):
     """Change some of a machine's settings; None leaves a setting unchanged.
 
     allow: "all" or a list of command names. jobs: "auto" removes the limit. command: to which
-    `jobs` applies; None: to all jobs of the machine. labels, no_labels: those that the machine
-    shall have and shall not have, in addition to earlier ones.
+    `jobs` applies; None: to all jobs of the machine. labels, no_labels: those to give the machine
+    and to take from it, in addition to earlier ones.
     """
 
     name: str

@@ -55,7 +55,7 @@ class Deferral(NamedTuple):
 @dataclass(slots=True)
 class MasterState:
     """machines: by id. Those of a draft belong to earlier states, too, and must not be changed,
-    but for those that open_machine() has returned."""
+    except those that open_machine() has returned."""
 
     machines: dict[int, Machine] = field(default_factory=dict)
     opened: set[int] = field(default_factory=set)  # ids of the machines that this draft has copied

@@ -56,7 +56,7 @@ def format_token(token: JoinToken) -> str:
 
 
 def is_token(text: str) -> bool:
-    """Return whether a text is meant as a join token, be it complete or not."""
+    """Return whether a text is meant as a join token, complete or not."""
     return text.startswith("mj1.")
 
 

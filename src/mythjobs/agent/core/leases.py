@@ -47,7 +47,7 @@ class LeaseEnforcer:
         self, sent_ms: int, reported: Collection[Key], excepted: Iterable[Key], now: Now
     ) -> None:
         """Renew the leases of the attempts `reported` in a heartbeat that the master has answered,
-        but for those `excepted` in its answer. The heartbeat was sent at `sent_ms`."""
+        except those `excepted` in its answer. The heartbeat was sent at `sent_ms`."""
         barred = set(excepted)
         for attempt in self._table.with_lease:
             if attempt.key in reported and attempt.key not in barred:

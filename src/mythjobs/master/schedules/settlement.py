@@ -117,7 +117,7 @@ def _submit_again(
     try:
         job_id, _ = submit_job(turn, SubmitJob(submit, state.submitter))
     except MythJobsError:
-        # The hours will be over, or the command has changed or gone: the failed job was the last.
+        # The hours end before that start, or the command was changed or removed: no further job.
         return None
     row = TickRow(
         state.schedule_id, tick.tick_ms, tick.machine_id, tick.tick_ms, 1, "",

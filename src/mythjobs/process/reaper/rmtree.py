@@ -68,8 +68,8 @@ def _empty(fd: int, top: int) -> list[str]:
 
 
 def _move_up(name: str, fd: int, top: int) -> str:
-    """Move the directory `name` in `fd` to `top` and return its new name. Raises OSError, among
-    others if the directory is a mount point."""
+    """Move the directory `name` in `fd` to `top` and return its new name. Raises OSError, for
+    example if the directory is a mount point."""
     new = secrets.token_hex(8)
     try:
         os.rename(name, new, src_dir_fd=fd, dst_dir_fd=top)

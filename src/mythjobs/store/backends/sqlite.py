@@ -139,7 +139,7 @@ class SqliteStore(Store):
             raise
 
     def _check_file_id(self) -> None:
-        """Raise StoreFailed if the database file was deleted: SQLite still writes, but in vain."""
+        """Raise StoreFailed if the database file was deleted: what SQLite writes then is lost."""
         if self._read_file_id() != self._file_id:
             self._failure = StoreFailed(
                 f"the store {self._path} was deleted or replaced while in use; nothing of the last "

@@ -9,6 +9,7 @@ import time
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import Any, Final
 
 import msgspec
@@ -268,7 +269,9 @@ class TurnRunner:
                 raise error
             arrived.append(more)
 
-    def _reject_kind(self, arrived: list[Arrival], kind: Any, error: MythJobsError) -> bool:
+    def _reject_kind(
+        self, arrived: list[Arrival], kind: type | UnionType, error: MythJobsError
+    ) -> bool:
         """Reject and remove all queued requests of a kind. Return whether there were any."""
         rejected = [each for each in arrived if isinstance(each.item, kind)]
         if rejected:

@@ -30,7 +30,9 @@ class _PercentType(click.ParamType[float]):
 
     name = "percent"
 
-    def convert(self, value: Any, param: click.Parameter | None, context: Any) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> float:
         from mythjobs.model.progress_formats import parse_number
 
         percent = parse_number(str(value).strip().removesuffix("%"))
@@ -44,7 +46,9 @@ class _SecondsType(click.ParamType[float]):
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, context: Any) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> float:
         from mythjobs.model.progress_formats import parse_time_s
         from mythjobs.model.units import parse_duration
 

@@ -33,7 +33,9 @@ class RateType(click.ParamType["Rate"]):
 
     name = "rate"
 
-    def convert(self, value: Any, param: Any, context: Any) -> Rate:
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> Rate:
         from mythjobs.watch.file_tracker import Rate
 
         if isinstance(value, Rate):

@@ -6,6 +6,7 @@ The numbers are those of MythTV's jobqueue.h, the same in versions 0.25 to 36.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
@@ -124,9 +125,9 @@ class QueueTable(Protocol):
         a row."""
         ...
 
-    def write(self, row_id: int, *, host: str, change: RowChange) -> bool:
-        """Change a row of `host`, and its `statustime` in any case. Return False if the row is gone
-        or another host's."""
+    def write(self, row_id: int, *, host: str, state: int, change: RowChange) -> bool:
+        """Change a row of `host` that has this state, and its `statustime` in any case. Return
+        False if the row is gone, another host's, or has another state."""
         ...
 
     def mark_in_use(self, keys: Collection[tuple[int, int]], *, host: str) -> None:
@@ -146,5 +147,12 @@ def name_type(row_type: int) -> str:
 def shorten_comment(text: str) -> str:
     """Return text that fits into the column: one line, at most 128 characters of the Basic
     Multilingual Plane, which is what the column can store."""
-    line = " ".join("".join(c if ord(c) <= 0xFFFF else "?" for c in text).split())
+    plain = "".join(c if ord(c) <= 0xFFFF and not _is_hidden(c) else "?" for c in text)
+    line = " ".join(plain.split())
     return line if len(line) <= COMMENT_LENGTH else line[: COMMENT_LENGTH - 1] + "…"
+
+
+def _is_hidden(character: str) -> bool:
+    """Return whether a screen cannot show it: a control character that is no space, or a half of a
+    character (surrogate), which no table can store."""
+    return unicodedata.category(character) in ("Cc", "Cs") and not character.isspace()

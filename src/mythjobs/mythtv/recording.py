@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Any, Final
 
 from mythjobs.errors import ProtocolError
+from mythjobs.mythtv.json_values import (
+    clean_text,
+    read_boolean,
+    read_fraction,
+    read_number,
+    read_table,
+    read_text,
+)
 
 RECORDED: Final = -3  # recording status of a complete recording
+# Statuses of a recording that has not ended: recording, tuning, failing, and pending of each.
+UNFINISHED: Final = frozenset({-2, -10, -14, -15, -16, -17})
 LIVETV_GROUP: Final = "LiveTV"
 DELETED_GROUP: Final = "Deleted"
 
@@ -76,11 +86,11 @@ def format_key(chanid: int, start_ms: int) -> str:
 def parse_recording(program: Mapping[str, Any]) -> Recording | None:
     """Return the recording in a `Program` object; None for the empty object with which MythTV
     answers for an unknown recording. Raises ProtocolError if fields have impossible values."""
-    recording = _table(program, "Recording")
-    channel = _table(program, "Channel")
-    recordedid = _number(recording, "RecordedId")
+    recording = read_table(program, "Recording")
+    channel = read_table(program, "Channel")
+    recordedid = read_number(recording, "RecordedId")
     start_ms = parse_time(recording.get("StartTs"))
-    chanid = _number(channel, "ChanId")
+    chanid = read_number(channel, "ChanId")
     # The answer for an unknown recording has no title, and the present as its times.
     if not recordedid or not chanid or start_ms is None:
         return None
@@ -92,45 +102,45 @@ def parse_recording(program: Mapping[str, Any]) -> Recording | None:
         end_ms=start_ms if end_ms is None else end_ms,
         program_start_ms=parse_time(program.get("StartTime")),
         program_end_ms=parse_time(program.get("EndTime")),
-        title=_text(program, "Title"),
-        subtitle=_text(program, "SubTitle"),
-        description=_text(program, "Description"),
-        category=_text(program, "Category"),
-        season=_number(program, "Season"),
-        episode=_number(program, "Episode"),
-        total_episodes=_number(program, "TotalEpisodes"),
-        syndicated_episode=_text(program, "SyndicatedEpisode"),
-        part_number=_number(program, "PartNumber"),
-        part_total=_number(program, "PartTotal"),
-        inetref=_text(program, "Inetref"),
-        series_id=_text(program, "SeriesId"),
-        program_id=_text(program, "ProgramId"),
-        original_airdate=_text(program, "Airdate"),
-        year=_number(program, "Year"),
-        stars=_fraction(program, "Stars"),
-        status=_number(recording, "Status"),
-        size_bytes=_number(recording, "FileSize"),
-        basename=_text(recording, "FileName") or _text(program, "FileName"),
-        hostname=_text(recording, "HostName") or _text(program, "HostName"),
-        storage_group=_text(recording, "StorageGroup"),
-        recording_group=_text(recording, "RecGroup"),
-        play_group=_text(recording, "PlayGroup"),
-        recording_rule=_number(recording, "RecordId"),
-        recording_type=_number(recording, "RecType"),
-        profile=_text(recording, "Profile"),
-        input_name=_text(recording, "EncoderName"),
-        channel_number=_text(channel, "ChanNum"),
-        callsign=_text(channel, "CallSign"),
-        channel_name=_text(channel, "ChannelName"),
-        is_commercial_free=_boolean(channel, "CommFree"),
-        program_flags=tuple(filter(None, _text(program, "ProgramFlagNames").split("|"))),
+        title=read_text(program, "Title"),
+        subtitle=read_text(program, "SubTitle"),
+        description=read_text(program, "Description"),
+        category=read_text(program, "Category"),
+        season=read_number(program, "Season"),
+        episode=read_number(program, "Episode"),
+        total_episodes=read_number(program, "TotalEpisodes"),
+        syndicated_episode=read_text(program, "SyndicatedEpisode"),
+        part_number=read_number(program, "PartNumber"),
+        part_total=read_number(program, "PartTotal"),
+        inetref=read_text(program, "Inetref"),
+        series_id=read_text(program, "SeriesId"),
+        program_id=read_text(program, "ProgramId"),
+        original_airdate=read_text(program, "Airdate"),
+        year=read_number(program, "Year"),
+        stars=read_fraction(program, "Stars"),
+        status=read_number(recording, "Status"),
+        size_bytes=read_number(recording, "FileSize"),
+        basename=read_text(recording, "FileName") or read_text(program, "FileName"),
+        hostname=read_text(recording, "HostName") or read_text(program, "HostName"),
+        storage_group=read_text(recording, "StorageGroup"),
+        recording_group=read_text(recording, "RecGroup"),
+        play_group=read_text(recording, "PlayGroup"),
+        recording_rule=read_number(recording, "RecordId"),
+        recording_type=read_number(recording, "RecType"),
+        profile=read_text(recording, "Profile"),
+        input_name=read_text(recording, "EncoderName"),
+        channel_number=read_text(channel, "ChanNum"),
+        callsign=read_text(channel, "CallSign"),
+        channel_name=read_text(channel, "ChannelName"),
+        is_commercial_free=read_boolean(channel, "CommFree"),
+        program_flags=tuple(filter(None, read_text(program, "ProgramFlagNames").split("|"))),
     )
 
 
 def name_program(program: Mapping[str, Any]) -> str:
     """Return `recording 7 "News"`, for a `Program` object that may have impossible values."""
-    number = _text(_table(program, "Recording"), "RecordedId") or "without a number"
-    return f'recording {number:.20} "{_text(program, "Title"):.60}"'
+    number = read_text(read_table(program, "Recording"), "RecordedId") or "without a number"
+    return f'recording {number:.20} "{read_text(program, "Title"):.60}"'
 
 
 def parse_time(value: object) -> int | None:
@@ -142,43 +152,15 @@ def parse_time(value: object) -> int | None:
         return None
     try:
         found = datetime.fromisoformat(value)
-        # In UTC the first and the last day of all years may not exist.
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        # The first and the last day of all years do not exist in every zone.
+        if not MINYEAR < found.year < MAXYEAR:
+            raise ValueError("no instant in every zone")
     except (ValueError, OverflowError):
-        raise ProtocolError(f'the backend sent "{value[:40]}" as a time') from None
+        raise ProtocolError(f'the backend sent "{clean_text(value):.40}" as a time') from None
     return round(found.timestamp() * 1000)
 
 
 def format_time(instant_ms: int) -> str:
     """Return `2026-07-15T18:13:00Z`."""
     return f"{datetime.fromtimestamp(instant_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _table(given: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = given.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _text(given: Mapping[str, Any], key: str) -> str:
-    value = given.get(key)
-    return "" if value is None else str(value)
-
-
-def _number(given: Mapping[str, Any], key: str) -> int:
-    # Values of the type `long` arrive as strings.
-    value = given.get(key)
-    try:
-        return int(value) if value not in (None, "") else 0
-    except (TypeError, ValueError, OverflowError):
-        raise ProtocolError(f'the backend sent "{value!s:.40}" as {key}') from None
-
-
-def _fraction(given: Mapping[str, Any], key: str) -> float:
-    try:
-        return float(given.get(key) or 0)
-    except (TypeError, ValueError):
-        raise ProtocolError(f"the backend sent no number as {key}") from None
-
-
-def _boolean(given: Mapping[str, Any], key: str) -> bool:
-    return given.get(key) in (True, "true", "1")

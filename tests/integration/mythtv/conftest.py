@@ -41,8 +41,8 @@ def mariadb_socket() -> Iterator[Path]:
     programs = mythtv_database.find_server()
     if programs is None:
         pytest.skip("MariaDB is not installed (package mariadb-server)")
-    with mythtv_database.run_server(programs) as socket:
-        yield socket
+    with mythtv_database.run_server(programs) as server:
+        yield server.socket
 
 
 @pytest.fixture(scope="session")

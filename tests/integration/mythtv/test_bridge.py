@@ -120,10 +120,7 @@ def test_a_finished_recording_is_a_job_at_once(bridge: RunningBridge) -> None:
         for frame in transcripts.events(f"10-recording-short.mode{name}"):
             bridge.backend.send_frame(frame)
     bridge.services.add_recording(12, (1001, "2026-11-24T08:00:00Z"))
-    bridge.backend.send_event(
-        "SYSTEM_EVENT REC_FINISHED CARDID 1 CHANID 1001 STARTTIME 2026-11-24T08:00:00Z "
-        "RECSTATUS -3 SENDER mythbox"
-    )
+    bridge.backend.finish_recording(1001, "2026-11-24T08:00:00Z")
     wait_for(lambda: find_job(bridge, "1001_20261124080000"), bridge.log)
     assert sum("20261124073600" in each["key"] for each in bridge.jobs("note")) == 1
 
@@ -143,10 +140,7 @@ def test_recordings_that_end_while_the_backend_is_gone_are_found(bridge: Running
 def test_a_rule_for_a_missing_command_is_a_problem_to_solve(bridge: RunningBridge) -> None:
     save_rules(bridge.directory, [RecordingRule("lost", "nosuch", include=("short",)), a_rule()])
     bridge.services.add_recording(14, (1001, "2026-11-24T09:00:00Z"))
-    bridge.backend.send_event(
-        "SYSTEM_EVENT REC_FINISHED CARDID 1 CHANID 1001 STARTTIME 2026-11-24T09:00:00Z "
-        "RECSTATUS -3 SENDER mythbox"
-    )
+    bridge.backend.finish_recording(1001, "2026-11-24T09:00:00Z")
     wait_for(lambda: find_job(bridge, "1001_20261124090000"), bridge.log)
     [problem] = [p for p in read_status(bridge.directory)["problems"] if "lost" in p["subject"]]
     assert 'there is no command "nosuch"' in problem["sentence"]
@@ -214,10 +208,7 @@ def test_an_automatic_job_is_made_once(bridge: RunningBridge, gate: Path) -> Non
     key = start.replace(" ", "T") + "Z"
     bridge.services.add_recording(15, (1001, key), EndTs=time.strftime("%Y-%m-%dT%H:%M:%SZ", now))
     # MythTV queues its own job 0.1 s after the event.
-    bridge.backend.send_event(
-        f"SYSTEM_EVENT REC_FINISHED CARDID 1 CHANID 1001 STARTTIME {key} RECSTATUS -3 "
-        "SENDER mythbox"
-    )
+    bridge.backend.finish_recording(1001, key)
     row_id = bridge.insert_row(starttime=start)
     bridge.wait_row(row_id, 4)
     subject = "recording:1001_" + "".join(each for each in start if each.isdigit())
@@ -239,10 +230,7 @@ def test_imported_rules_rest_while_mythtv_runs_its_jobs(bridge: RunningBridge) -
     imported = RecordingRule("auto", "note", include=("short",), origin=IMPORT_ORIGIN)
     save_rules(bridge.directory, [imported, a_rule()])
     bridge.services.add_recording(16, (1001, "2026-11-24T10:00:00Z"))
-    bridge.backend.send_event(
-        "SYSTEM_EVENT REC_FINISHED CARDID 1 CHANID 1001 STARTTIME 2026-11-24T10:00:00Z "
-        "RECSTATUS -3 SENDER mythbox"
-    )
+    bridge.backend.finish_recording(1001, "2026-11-24T10:00:00Z")
     wait_for(lambda: find_job(bridge, "1001_20261124100000"), bridge.log)
     assert not [each for each in bridge.jobs("note") if "mythtv:auto:" in each["key"]]
 

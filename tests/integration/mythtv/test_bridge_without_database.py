@@ -34,9 +34,7 @@ def look(bridge: RunningBridge, number: int) -> None:
     """Let the bridge look at the queue, as it does after each recording."""
     key = f"2026-11-25T0{number}:00:00Z"
     bridge.services.add_recording(20 + number, (1001, key))
-    bridge.backend.send_event(
-        f"SYSTEM_EVENT REC_FINISHED CARDID 1 CHANID 1001 STARTTIME {key} RECSTATUS -3 SENDER x"
-    )
+    bridge.backend.finish_recording(1001, key)
     asked = "GET /Status/GetBackendStatus"
     before = bridge.services.requests.count(asked)
     wait_for(lambda: bridge.services.requests.count(asked) > before or None, bridge.log)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,15 +89,3 @@ def test_no_job_is_made_with_times_of_another_zone(
     fake.answers["Myth/GetTimeZone"] = None
     with pytest.raises(BadRequest, match="Myth/GetTimeZone"):
         list_arguments(requests, a_recording())
-
-
-def test_a_file_name_with_the_separator_of_the_protocol_is_not_asked_for(
-    requests: JobRequests, fake: FakeServices, backend: FakeBackend
-) -> None:
-    directories = [{"DirName": "/srv/a"}, {"DirName": "/srv/b"}]
-    fake.answers["Myth/GetStorageGroupDirs"] = {
-        "StorageGroupDirList": {"StorageGroupDirs": directories}
-    }
-    recording = replace(a_recording(), basename="Show []:[] one.ts")
-    assert requests.find_directory(recording) == "/srv/a"
-    assert backend.requests == []

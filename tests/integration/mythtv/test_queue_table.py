@@ -48,14 +48,14 @@ def test_writes_to_rows_of_the_own_host_only(mythtv: MythDatabase) -> None:
     table = QueueDatabase(mythtv)
     row = insert_row(mythtv, hostname="bridge", cmds=4)
     change = RowChange(RowState.RUNNING, "42 % completed, " + "x" * 200, handled_command=1)
-    assert table.write(row, host="bridge", change=change)
-    assert table.write(row, host="bridge", change=change)  # the same values again
-    assert not table.write(row, host="mythbox", change=change)
-    assert not table.write(999, host="bridge", change=change)
+    assert table.write(row, host="bridge", state=1, change=change)
+    assert table.write(row, host="bridge", state=4, change=change)  # the same values again
+    assert not table.write(row, host="mythbox", state=4, change=change)
+    assert not table.write(999, host="bridge", state=4, change=change)
     found = next(each for each in table.read_rows() if each.row_id == row)
     assert (found.state, found.command, len(found.comment)) == (4, 4, COMMENT_LENGTH)
     # A command is reset only if it is the one that was handled.
-    assert table.write(row, host="bridge", change=RowChange(handled_command=4))
+    assert table.write(row, host="bridge", state=4, change=RowChange(handled_command=4))
     found = next(each for each in table.read_rows() if each.row_id == row)
     assert (found.state, found.command) == (4, 0)
     assert table.release(row, host="bridge")
@@ -63,6 +63,21 @@ def test_writes_to_rows_of_the_own_host_only(mythtv: MythDatabase) -> None:
     found = next(each for each in table.read_rows() if each.row_id == row)
     assert (found.state, found.hostname, found.comment) == (1, "", "")
     assert not table.release(row, host="bridge")
+
+
+def test_a_late_write_does_not_overwrite_a_newer_state(mythtv: MythDatabase) -> None:
+    # A server that was frozen carries a statement out after its client has given it up.
+    table = QueueDatabase(mythtv)
+    row = insert_row(mythtv, hostname="bridge", status=RowState.RUNNING)
+    final = RowChange(RowState.FINISHED, "done")
+    assert table.write(row, host="bridge", state=RowState.RUNNING, change=final)
+    late = RowChange(RowState.PAUSED, "late")
+    assert not table.write(row, host="bridge", state=RowState.RUNNING, change=late)
+    found = next(each for each in table.read_rows() if each.row_id == row)
+    assert (found.state, found.comment) == (RowState.FINISHED, "done")
+    # The job's program has written the same state: its comment stays.
+    assert table.write(row, host="bridge", state=RowState.RUNNING, change=final)
+    assert not table.write(row, host="bridge", state=RowState.PAUSED, change=RowChange(comment="x"))
 
 
 def test_recordings_in_use_are_exactly_the_given_ones(mythtv: MythDatabase) -> None:

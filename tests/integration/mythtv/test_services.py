@@ -2,11 +2,13 @@
 
 import http.client
 import json
+import threading
 
 import pytest
 
 from mythjobs.errors import BadRequest, NotAllowed, ProtocolError, Unreachable
 from mythjobs.mythtv.services.client import Services
+from tests.support.mythtv.digest_login import DigestLogin
 from tests.support.mythtv.services import (
     FakeFile,
     FakeServices,
@@ -111,13 +113,65 @@ def test_a_login_is_made_when_it_is_required(fake: FakeServices) -> None:
 def test_a_token_that_became_invalid_is_replaced(fake: FakeServices) -> None:
     # A backend refuses an invalid token even if it requires no login.
     with Services("127.0.0.1", fake.port, user="admin", password="secret") as services:
-        services._token = "of-an-earlier-backend"
+        services._transport._token = "of-an-earlier-backend"
         fake.login = ("admin", "secret")
         assert services.host_name() == "mythbox"
     with Services("127.0.0.1", fake.port) as services:
-        services._token = "of-an-earlier-backend"
+        services._transport._token = "of-an-earlier-backend"
         fake.login = None
         assert services.host_name() == "mythbox"
+
+
+def test_a_digest_is_sent_where_a_backend_asks_for_one(fake: FakeServices) -> None:
+    # MythTV 0.28 to 31, with its setting HTTP/Protected/Urls.
+    fake.digest = DigestLogin("admin", "sécret")
+    with Services("127.0.0.1", fake.port, user="admin", password="sécret") as services:
+        found = services.find_recording_by_key(1001, 1_784_139_180_000)
+        assert found is not None
+        services.put_setting("BridgeTest", "ü & %", "mythbox")
+        fake.digest.expire()
+        assert services.host_name() == "mythbox"
+        assert fake.digest.refused == []
+    assert not any("LoginUser" in each for each in fake.requests)
+    with (
+        Services("127.0.0.1", fake.port, user="admin", password="wrong") as services,
+        pytest.raises(NotAllowed, match='refuses the login of the user "admin"'),
+    ):
+        services.host_name()
+    with (
+        Services("127.0.0.1", fake.port) as services,
+        pytest.raises(NotAllowed, match="run `mythjobs mythtv setup --user NAME`"),
+    ):
+        services.host_name()
+
+
+def test_a_login_of_an_unknown_kind_is_named_with_the_remedy(fake: FakeServices) -> None:
+    fake.login = ("admin", "secret")
+    fake.has_login_method = False
+    with (
+        Services("127.0.0.1", fake.port, user="admin", password="secret") as services,
+        pytest.raises(NotAllowed, match=r"a kind that mythjobs does not know.*APIAuthReqd = NONE"),
+    ):
+        services.host_name()
+
+
+def test_threads_that_are_refused_at_once_log_in_once(fake: FakeServices) -> None:
+    fake.login = ("admin", "secret")
+    with Services("127.0.0.1", fake.port, user="admin", password="secret") as services:
+        gate = threading.Barrier(8)
+        names: list[str] = []
+
+        def ask() -> None:
+            gate.wait(60)
+            names.append(services.host_name())
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(60)
+        assert names == ["mythbox"] * 8
+    assert sum("LoginUser" in each for each in fake.requests) == 1
 
 
 def test_another_program_on_the_port(fake: FakeServices, services: Services) -> None:

@@ -40,9 +40,11 @@ class Table:
     def release(self, row_id: int, *, host: str) -> bool:
         raise AssertionError
 
-    def write(self, row_id: int, *, host: str, change: RowChange) -> bool:
+    def write(self, row_id: int, *, host: str, state: int, change: RowChange) -> bool:
         if row_id == self.failing:
             raise Unreachable("MythTV's database is gone")
+        if self.rows[row_id].state != state:
+            return False
         if change.state is not None:
             self.rows[row_id] = replace(self.rows[row_id], state=change.state)
         return True

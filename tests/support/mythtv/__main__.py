@@ -24,8 +24,8 @@ def main() -> None:
     backend, services = FakeBackend(), FakeServices()
     services.files[1] = FakeFile(3 * 10**8, lambda at, count: bytes(count), [10**8, 2 * 10**8])
     try:
-        with mythtv_database.run_server(programs) as socket:
-            address = mythtv_database.make_database(socket, "mythconverg")
+        with mythtv_database.run_server(programs) as server:
+            address = mythtv_database.make_database(server.socket, "mythconverg")
             print(
                 f"export MYTHJOBS_MYTHTV_DATABASE='{format_database(address)}'\n"
                 f"mythjobs mythtv setup --host 127.0.0.1 --port {backend.port} "
@@ -50,10 +50,7 @@ def perform(
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         number = max(services.programs, default=100) + 1
         services.add_recording(number, (1001, start), EndTs=now)
-        backend.send_event(
-            f"SYSTEM_EVENT REC_FINISHED CARDID 1 CHANID 1001 STARTTIME {start} RECSTATUS -3 "
-            "VIDEODEVICE /dev/video0 --in x VBIDEVICE  SENDER mythbox"
-        )
+        backend.finish_recording(1001, start)
     elif command == "break":
         backend.drop_clients()
     elif command in ("row", "rows", "sql"):

@@ -15,6 +15,19 @@ from tests.support.mythtv.transcripts import RECORDINGS, read_transcript, record
 
 HOSTNAME = "mythbox"
 _CHUNK = 65536
+_FILES = {
+    "/srv/recordings": (
+        "1001_20260715181300.ts", "1001_20261120195800.ts", "1002_20261121120000.ts",
+        "1002_20261122170000.ts",
+    ),
+    "/srv/recordings/livetv": ("1002_20261124063000.ts",),
+}  # fmt: skip
+# Of a file, as recorded; then all values of stat(2).
+_MODIFIED, _SIZE = "1795503183", "4182812"
+_STAT = (
+    "65024", "1526266", "33188", "1", "999", "995", "0", _SIZE, "4096", "8176", _MODIFIED,
+    _MODIFIED, _MODIFIED,
+)  # fmt: skip
 
 
 class FakeBackend:
@@ -24,6 +37,11 @@ class FakeBackend:
         self.version = version
         self.requests: list[str] = []
         self.replies = recorded_replies()
+        # The path of each file on the backend, by its name; of all storage groups.
+        self.files = {name: f"{group}/{name}" for group, names in _FILES.items() for name in names}
+        self.elsewhere: dict[str, str] = {}  # files that only a search of all groups finds
+        self.missing: set[str] = set()  # names of files that are gone
+        self.away: set[str] = set()  # hosts that are no backend, or not connected
         [self.update_of_recording_1] = [
             each.data
             for each in read_transcript(RECORDINGS / "protocol" / "25-message.txt")
@@ -61,6 +79,14 @@ class FakeBackend:
             assert self.changed.wait_for(
                 lambda: sum(each.mode == mode for each in self._clients) >= count, timeout_s
             ), f"no monitor of mode {mode} connected"
+
+    def finish_recording(self, chanid: int, start: str, status: int = -3) -> None:
+        """Send the event of a recording's end. start: as in `2026-11-24T07:36:00Z`."""
+        self.send_event(
+            f"SYSTEM_EVENT REC_FINISHED CARDID 1 CHANID {chanid} STARTTIME {start} "
+            f"RECSTATUS {status} VIDEODEVICE /opt/recorder --infile /srv/x.ts VBIDEVICE  "
+            f"SENDER {HOSTNAME}"
+        )
 
     def send_event(self, *fields: str) -> None:
         """Send an event to the monitors that get it: system events in the modes 1 and 3, others in
@@ -143,10 +169,29 @@ class BackendClient:
             pass  # the backend does not answer
         elif command[0] == "MESSAGE":
             self._broadcast(frame, fields[1:])
+        elif len(fields) == 4 and fields[0] == "QUERY_SG_FILEQUERY":
+            self._send(*self._find_file(frame, fields[1], fields[3]))
+        elif len(fields) == 3 and fields[0] == "QUERY_FILE_EXISTS":
+            self._send(*self._find_file(frame, "", fields[1]))
         elif frame in self.backend.replies:
             self.sock.sendall(b"".join(self.backend.replies[frame]))
         else:
             self._send("UNKNOWN_COMMAND")
+
+    def _find_file(self, frame: bytes, host: str, name: str) -> list[str]:
+        """Answer QUERY_SG_FILEQUERY, or QUERY_FILE_EXISTS (then host is "")."""
+        backend = self.backend
+        if name in backend.elsewhere and not host:
+            return ["1", backend.elsewhere[name], *_STAT]
+        nothing = ["EMPTY LIST"] if host else ["0"]
+        if host in backend.away:
+            return ["SLAVE UNREACHABLE: ", host]
+        if name in backend.missing or (name not in backend.files and frame not in backend.replies):
+            return nothing
+        if frame in backend.replies:
+            return backend.replies[frame][0][8:].decode().split(SEPARATOR)
+        path = backend.files[name]
+        return [path, _MODIFIED, _SIZE] if host else ["1", path, *_STAT]
 
     def _negotiate(self, arguments: list[str]) -> None:
         version = self.backend.version

@@ -38,36 +38,64 @@ def find_server() -> tuple[str, str] | None:
     return (server, install) if server and install else None
 
 
-@contextmanager
-def run_server(programs: tuple[str, str]) -> Iterator[Path]:
-    """Run a server until the end of the block; yield the path of its socket."""
-    user = pwd.getpwuid(os.geteuid()).pw_name
-    directory = Path(tempfile.mkdtemp(prefix="mythjobs-mariadb-", dir="/tmp"))
-    data, socket, log = directory / "data", directory / "socket", directory / "log"
-    server, install = programs
-    try:
-        with log.open("ab") as output:
+class DatabaseServer:
+    """A server in a directory of its own. options: as on its command line."""
+
+    def __init__(
+        self, programs: tuple[str, str], directory: Path, options: tuple[str, ...]
+    ) -> None:
+        self._server, install = programs
+        self._directory = directory
+        self._options = options
+        self._user = pwd.getpwuid(os.geteuid()).pw_name
+        self.socket = directory / "socket"
+        self._process: subprocess.Popen[bytes] | None = None
+        with (directory / "log").open("ab") as output:
             subprocess.run(
                 [
-                    install, "--no-defaults", f"--datadir={data}", f"--user={user}",
+                    install, "--no-defaults", f"--datadir={directory}/data", f"--user={self._user}",
                     "--auth-root-authentication-method=normal", "--skip-test-db",
                     "--innodb-log-file-size=4M",
                 ],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True,
             )  # fmt: skip
-            process = subprocess.Popen(
+
+    def start(self) -> None:
+        """Start the server, and wait until it accepts connections."""
+        log = self._directory / "log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
                 [
-                    server, *_OPTIONS, f"--datadir={data}", f"--socket={socket}",
-                    f"--pid-file={directory}/pid", f"--user={user}",
+                    self._server, *_OPTIONS, f"--datadir={self._directory}/data",
+                    f"--socket={self.socket}", f"--pid-file={self._directory}/pid",
+                    f"--user={self._user}", *self._options,
                 ],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=_end_with_parent,
             )  # fmt: skip
+        _wait_ready(self._process, self.socket, log)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal: SIGSTOP freezes the server, SIGCONT thaws it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+
+@contextmanager
+def run_server(programs: tuple[str, str], *options: str) -> Iterator[DatabaseServer]:
+    """Run a server until the end of the block."""
+    directory = Path(tempfile.mkdtemp(prefix="mythjobs-mariadb-", dir="/tmp"))
+    try:
+        server = DatabaseServer(programs, directory, options)
         try:
-            _wait_ready(process, socket, log)
-            yield socket
+            server.start()
+            yield server
         finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            server.kill()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.support.mythtv.digest_login import DigestLogin
 from tests.support.mythtv.transcripts import RECORDINGS
 
 Json = dict[str, Any]
@@ -19,6 +22,7 @@ TOKEN = "token-of-the-fake"
 _BLOCK = 2**18
 _API_NAMES = {1: "Transcode", 2: "Commflag", 4: "Metadata", 256: "UserJob1", 1024: "UserJob3"}
 _JSON = 'application/json; charset="UTF-8"'
+_HTML = 'text/html; charset="UTF-8"'
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,13 @@ class RecordedExchange:
     content_type: str
     headers: dict[str, str]
     request_headers: dict[str, str]
+    reply_head: str
     reply: bytes
 
 
-def recorded_exchanges() -> list[RecordedExchange]:
-    return [_read_exchange(each) for each in sorted((RECORDINGS / "api").glob("*.meta"))]
+def recorded_exchanges(directory: str = "api") -> list[RecordedExchange]:
+    """Return the exchanges whose answers do not depend on earlier ones; in `replay` are others."""
+    return [_read_exchange(each) for each in sorted((RECORDINGS / directory).glob("*.meta"))]
 
 
 def _read_exchange(path: Path) -> RecordedExchange:
@@ -54,6 +60,7 @@ def _read_exchange(path: Path) -> RecordedExchange:
         headers.get("Content-Type", ""),
         headers,
         dict(line.split(": ", 1) for line in head.split("\n")[1:] if ": " in line),
+        reply.partition("\n\n")[0].replace("\n", "\r\n"),
         bodies[0].read_bytes() if bodies else b"",
     )
 
@@ -67,6 +74,14 @@ def _identify(verb: str, target: str, body: str) -> tuple[object, ...]:
 def _is_body(path: Path, meta: Path) -> bool:
     rest = path.name.removeprefix(meta.stem)
     return rest in (".json", ".html", ".ts.part")
+
+
+def _format_page(text: str) -> bytes:
+    """Return a page with which the backend answers an error."""
+    return (
+        f'<!DOCTYPE html><HTML><HEAD><TITLE>{text}</TITLE><META HTTP-EQUIV="Content-Type" '
+        f'CONTENT="text/html; charset=ISO-8859-1"></HEAD><BODY><H1>{text}</H1></BODY></HTML>'
+    ).encode()
 
 
 @dataclass
@@ -100,9 +115,13 @@ class FakeServices:
         for host, name in (("mythbox", "as-json"), ("", "global.as-json")):
             found = json.loads(by_name[f"myth-getsettinglist.{name}"].reply)
             self.settings[host] = found["SettingList"]["Settings"]
+        [status] = [e for e in recorded_exchanges("replay") if "getbackendstatus" in e.name][:1]
+        self.row_template = json.loads(status.reply)["BackendStatus"]["JobQueue"][0]
         self.files: dict[int, FakeFile] = {}
         self.hashes: dict[str, str] = {}
         self.login: tuple[str, str] | None = None
+        self.digest: DigestLogin | None = None
+        self.has_login_method = True
         self.rows: list[Json] = []
         self.hosts: list[str] = []
         # By method, in place of the recorded ones; None: the method is unknown.
@@ -137,16 +156,14 @@ class FakeServices:
         """Queue a job as the API lists it."""
         program = (self.listed | self.programs)[recordedid]
         start = program["Recording"]["StartTs"]
-        self.rows.append(
-            {
-                "Id": row_id, "ChanId": program["Channel"]["ChanId"], "StartTime": start,
-                "SchedRunTime": start, "StartTs": "", "InsertTime": "2026-11-24T07:15:09Z",
-                "Type": type_number, "Cmds": 0, "Flags": 0, "Status": 1, "HostName": hostname,
-                "Args": "", "Comment": "",
-                "Program": {"Recording": {"RecordedId": recordedid, "FileSize": 9007336700248169}},
-            }
-            | changes
-        )  # fmt: skip
+        row: Json = json.loads(json.dumps(self.row_template))
+        row |= {
+            "Id": row_id, "ChanId": program["Channel"]["ChanId"], "StartTime": start,
+            "SchedRunTime": start, "StartTs": re.sub(r"\D", "", start), "Type": type_number,
+            "Status": 1, "LocalizedStatus": "Queued", "HostName": hostname, "Comment": "",
+        } | changes  # fmt: skip
+        row["Program"]["Recording"]["RecordedId"] = recordedid
+        self.rows.append(row)
 
     def _make_handler(self) -> type[BaseHTTPRequestHandler]:
         services = self
@@ -176,19 +193,26 @@ class FakeServices:
         request.close_connection = True
         with suppress(BrokenPipeError, ConnectionResetError):
             if self.is_failing:
-                self._send(request, 500, b"<TITLE>failing</TITLE>", "text/html")
+                self._send(request, 500, _format_page("failing"), _HTML)
             elif not self._is_admitted(request, method):
-                self._send(request, 401, b"<TITLE>Invalid authorization token</TITLE>", "text/html")
+                self._send_refusal(request)
             elif method == "Content/GetRecording" and int(given["RecordedId"]) in self.files:
                 self._send_file(request, self.files[int(given["RecordedId"])])
             else:
                 self._answer(request, verb, method, given, body)
 
     def _is_admitted(self, request: BaseHTTPRequestHandler, method: str) -> bool:
-        token = request.headers.get("Authorization", "")
+        given = request.headers.get("Authorization", "")
+        if self.digest is not None:
+            return self.digest.is_valid(given, request.command, request.path)
         if method in ("Myth/LoginUser", "Myth/GetConnectionInfo"):
             return True
-        return token == TOKEN if token or self.login else True
+        return given == TOKEN if given or self.login else True
+
+    def _send_refusal(self, request: BaseHTTPRequestHandler) -> None:
+        headers = {} if self.digest is None else {"WWW-Authenticate": self.digest.challenge}
+        # The page of the token's check begins with a blank.
+        self._send(request, 401, _format_page(" Invalid authorization token"), _HTML, headers)
 
     def _answer(
         self, request: BaseHTTPRequestHandler, verb: str, method: str, given: Json, body: str
@@ -205,9 +229,11 @@ class FakeServices:
             found = self._read_settings(method, given)
         elif verb == "POST" and method in ("Myth/PutSetting", "Myth/DeleteSetting"):
             found = self._write_setting(method, given)
-        elif verb == "POST" and method == "Myth/LoginUser":
+        elif verb == "POST" and method == "Myth/LoginUser" and self.has_login_method:
             is_right = self.login == (given.get("UserName"), given.get("Password"))
             found = {"String": TOKEN if is_right else ""}
+        elif method == "Myth/GetStorageGroupDirs" and exchange is None:
+            found = {"StorageGroupDirList": {"StorageGroupDirs": []}}
         elif method == "Content/GetHash" and given["FileName"] in self.hashes:
             found = {"Hash": self.hashes[given["FileName"]]}
         elif method == "Myth/GetHosts" and self.hosts:
@@ -227,8 +253,7 @@ class FakeServices:
         elif method == "Dvr/GetRecorded":
             self._send(request, 200, self.unknown_program, _JSON)
         else:
-            page = b"<HTML><HEAD><TITLE>404 Not Found</TITLE></HEAD></HTML>"
-            self._send(request, 404, page, 'text/html; charset="UTF-8"')
+            self._send(request, 404, _format_page("404 Not Found"), _HTML)
 
     def _find_program(self, given: Json, *, has_recorded_answer: bool) -> Json | None:
         known = self.programs if has_recorded_answer else self.listed | self.programs
@@ -289,9 +314,16 @@ class FakeServices:
         return -1
 
     def _send(
-        self, request: BaseHTTPRequestHandler, status: int, body: bytes, content_type: str
+        self,
+        request: BaseHTTPRequestHandler,
+        status: int,
+        body: bytes,
+        content_type: str,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         request.send_response(status)
+        for name, value in headers.items():
+            request.send_header(name, value)
         request.send_header("Content-Type", content_type)
         request.send_header("Content-Length", str(len(body)))
         request.send_header("Connection", "Close")

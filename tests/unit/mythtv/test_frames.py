@@ -135,6 +135,8 @@ def test_an_update_with_shifted_fields_tells_only_that_something_changed() -> No
         "REC_FINISHED",
         "REC_FINISHED CHANID x STARTTIME y SENDER mythbox",
         "REC_FINISHED CHANID 1001 SENDER mythbox",
+        f"REC_FINISHED CHANID {'9' * 5000} STARTTIME 2026-11-24T07:36:00Z SENDER mythbox",
+        "REC_FINISHED CHANID 1001 STARTTIME 9999-12-31T23:59:59-05:00 SENDER mythbox",
         "",
     ],
 )
@@ -142,6 +144,20 @@ def test_incomplete_events_have_no_key(text: str) -> None:
     event = parse_event(["BACKEND_MESSAGE", f"SYSTEM_EVENT {text}", "empty"], 91)
     assert isinstance(event, SystemEvent)
     assert event.recording_key is None
+
+
+@pytest.mark.parametrize("status", ["--3", "9" * 5000, "", "-", "\u0663"])
+def test_a_status_that_is_no_number_is_not_known(status: str) -> None:
+    text = f"REC_FINISHED CHANID 1001 STARTTIME 2026-11-24T07:36:00Z RECSTATUS {status} SENDER m"
+    event = parse_event(["BACKEND_MESSAGE", f"SYSTEM_EVENT {text}", "empty"], 91)
+    assert isinstance(event, SystemEvent)
+    assert event.recording_status is None
+    number = "9" * 5000
+    message = ["BACKEND_MESSAGE", f"RECORDING_LIST_CHANGE DELETE {number}", "empty"]
+    assert parse_event(message, 91) == RecordingListChanged("DELETE", 0)
+    fields = ["5" if each == "chanid" else number for each in program_fields(91)]
+    message = ["BACKEND_MESSAGE", "RECORDING_LIST_CHANGE UPDATE", *fields]
+    assert parse_event(message, 91) == RecordingListChanged("", 0)
 
 
 def test_replies_are_no_events() -> None:

@@ -175,7 +175,8 @@ def test_a_done_row_that_is_queued_again_is_the_next_run() -> None:
     row = replace(OWN, state=304, command=RowCommand.RESTART)
     clear, submit = decide(core, row)
     assert clear == WriteRow(row, RowChange(RowState.QUEUED, "", RowCommand.RESTART))
-    assert submit == SubmitRow(row, 2)
+    # What follows is written to a row of the state that it has then.
+    assert submit == SubmitRow(replace(row, state=RowState.QUEUED, command=RowCommand.RUN), 2)
 
 
 def test_a_final_state_that_was_not_written_is_no_requeue() -> None:
@@ -264,7 +265,7 @@ def test_a_restart_that_comes_with_the_end_begins_the_next_run() -> None:
     assert write.change.handled_command is None
     core.record_final(ROW.row_id)
     _, submit = decide(core, replace(row, state=272))
-    assert submit == SubmitRow(replace(row, state=272), 2)
+    assert submit == SubmitRow(replace(row, state=RowState.QUEUED, command=RowCommand.RUN), 2)
 
 
 def test_another_row_with_the_id_of_a_deleted_one_gets_a_job_of_its_own() -> None:
@@ -354,3 +355,27 @@ def test_types_have_names() -> None:
     assert [name_type(each) for each in (1, 2, 4, 8, 256, 2048, 4096)] == [
         "transcode", "commflag", "metadata", "", "userjob1", "userjob4", "",
     ]  # fmt: skip
+
+
+def test_a_final_state_that_was_overwritten_is_written_again() -> None:
+    # By a statement that a frozen server carried out late, or by a restored database.
+    core = a_core(replace(LIVE, is_reported=True))
+    row = replace(OWN, state=RowState.RUNNING)
+    assert decide(core, row) == []
+    assert core.job_ids() == [7]
+    [write] = decide(core, row, ENDED)
+    assert isinstance(write, WriteRow)
+    assert (write.change.state, write.is_final) == (RowState.FINISHED, True)
+
+
+def test_a_row_whose_job_cannot_be_made_is_tried_ever_less_often() -> None:
+    core, now_ms, tries = a_core(), 0, 0
+    while now_ms < 3_600_000:
+        if decide(core, OWN, now_ms=now_ms):
+            tries += 1
+            core.postpone(OWN.row_id, now_ms, is_failure=True)
+        now_ms += 2000
+    assert tries == 11
+    # A recording that goes on may end at any moment.
+    core.postpone(OWN.row_id, now_ms)
+    assert decide(core, OWN, now_ms=now_ms + 10_000) == [SubmitRow(OWN, 1)]

@@ -8,6 +8,7 @@ from mythjobs.mythtv.bridge.watch import (
     WatchProgress,
     automatic_key,
     choose_jobs,
+    is_about_recordings,
     is_automatic,
 )
 from mythjobs.mythtv.job_rows import JobRow
@@ -133,6 +134,27 @@ def test_look_ups_that_fail_are_repeated_with_growing_delays() -> None:
         delays.append(due_ms - now_ms)
         now_ms = due_ms
     assert delays == [500, 1000, 2000, 5000, 10_000, 30_000, 30_000, 30_000]
+
+
+def test_a_faulty_recording_is_looked_up_ever_less_often_and_at_last_no_more() -> None:
+    watch = a_watch()
+    finish(watch, now_ms=10_000)
+    watch.forget(LookUp(KEY, "started"))
+    now_ms, delays = 11_000, []
+    while watch.postpone(FINISHED, now_ms, is_faulty=True):
+        due_ms = watch.next_due_ms()
+        assert due_ms is not None
+        delays.append((due_ms - now_ms) // 1000)
+        now_ms = due_ms
+    assert delays[:10] == [0, 1, 2, 5, 10, 30, 60, 300, 900, 3600]
+    assert 72 <= len(delays) - 9 <= 74
+    assert watch.next_due_ms() is None
+
+
+def test_events_that_are_not_about_recordings_are_left_out() -> None:
+    for mode, count in (("2-bridge2", 7), ("3-bridge3", 2)):
+        events = recorded_events(f"10-recording-short.mode{mode}")
+        assert sum(map(is_about_recordings, events)) == count
 
 
 def test_recordings_that_ended_while_disconnected_are_found_once() -> None:

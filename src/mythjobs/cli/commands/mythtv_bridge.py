@@ -15,7 +15,6 @@ from mythjobs.cli.session import Session, command, json_option, pass_session
 
 if TYPE_CHECKING:
     from mythjobs.client.client import Json
-    from mythjobs.mythtv.services.client import Services
     from mythjobs.mythtv.settings import BridgeDir, BridgeSettings
 
 _PASSWORD: Final = "MYTHJOBS_MYTHTV_PASSWORD"
@@ -132,6 +131,7 @@ def _choose_database(
         find_config_file,
         read_config_file,
     )
+    from mythjobs.mythtv.services.client import open_services
 
     if no_database:
         return replace(settings, database="")
@@ -139,7 +139,7 @@ def _choose_database(
         address = find_address(os.environ, config=config or "")
         return replace(settings, database=format_database(address))
     if settings.pin:
-        with _open_services(settings) as services:
+        with open_services(settings) as services:
             address = fetch_database(services, settings.pin, settings.host)
         return replace(settings, database=format_database(address))
     if not settings.database and (found := find_config_file(os.environ)):
@@ -149,9 +149,10 @@ def _choose_database(
 
 def _store(session: Session, settings: BridgeSettings, as_json: bool) -> None:
     from mythjobs.mythtv.bridge.discovery import check_backend
+    from mythjobs.mythtv.services.client import open_services
     from mythjobs.mythtv.settings import bridge_dir, save_settings
 
-    with _open_services(settings) as services:
+    with open_services(settings) as services:
         found = check_backend(settings, services)
     save_settings(bridge_dir(session.root), settings)
     if as_json:
@@ -269,11 +270,12 @@ def takeover_on(session: Session, as_json: bool) -> None:
     jobs of this queue; state and comment are shown there, and delete, pause, resume and stop work.
     """
     from mythjobs.mythtv.bridge.takeover import switch_on
+    from mythjobs.mythtv.services.client import open_services
     from mythjobs.mythtv.settings import bridge_dir, require_settings
 
     directory = bridge_dir(session.root)
     settings = require_settings(directory)
-    with _open_services(settings) as services:
+    with open_services(settings) as services:
         _print_hosts(switch_on(directory, services), as_json)
     if not settings.database:
         terminal.print_message(
@@ -300,10 +302,11 @@ def takeover_off(session: Session, as_json: bool) -> None:
     was changed meanwhile is left alone.
     """
     from mythjobs.mythtv.bridge.takeover import switch_off
+    from mythjobs.mythtv.services.client import open_services
     from mythjobs.mythtv.settings import bridge_dir, require_settings
 
     directory = bridge_dir(session.root)
-    with _open_services(require_settings(directory)) as services:
+    with open_services(require_settings(directory)) as services:
         done = switch_off(directory, services)
     _print_hosts(done, as_json)
     if not done:
@@ -316,10 +319,11 @@ def takeover_off(session: Session, as_json: bool) -> None:
 def takeover_status(session: Session, as_json: bool) -> None:
     """Show for each of MythTV's hosts whether its own queue runs jobs."""
     from mythjobs.mythtv.bridge.takeover import describe_takeover, load_takeover, read_hosts
+    from mythjobs.mythtv.services.client import open_services
     from mythjobs.mythtv.settings import bridge_dir, require_settings
 
     directory = bridge_dir(session.root)
-    with _open_services(require_settings(directory)) as services:
+    with open_services(require_settings(directory)) as services:
         hosts = read_hosts(directory, services)
     takeover = load_takeover(directory)
     if as_json:
@@ -335,14 +339,6 @@ def _print_hosts(hosts: dict[str, str], as_json: bool) -> None:
         terminal.print_json(hosts)
     else:
         terminal.print_table(("host", "queue"), sorted(hosts.items()))
-
-
-def _open_services(settings: BridgeSettings) -> Services:
-    from mythjobs.mythtv.services.client import Services
-
-    return Services(
-        settings.host, settings.status_port, user=settings.user, password=settings.password
-    )
 
 
 takeover_group = click.Group(

@@ -145,14 +145,12 @@ class _Report:
 
 
 def _open_services(session: Session, backend: str | None, user: str | None) -> Services:
-    from mythjobs.mythtv.services.client import Services
+    from mythjobs.mythtv.services.client import Services, open_services
     from mythjobs.mythtv.settings import bridge_dir, require_settings
 
     if backend is None:
         settings = require_settings(bridge_dir(session.root))
-        return Services(
-            settings.host, settings.status_port, user=settings.user, password=settings.password
-        )
+        return open_services(settings)
     host, colon, port = backend.rpartition(":")
     if not colon or backend.endswith("]"):
         host, port = backend, str(_DEFAULT_PORT)

@@ -112,11 +112,9 @@ def _read_mythtv(session: Session, config: str, database: str, is_local: bool) -
     if settings.database:
         with MythDatabase(parse_url(settings.database, "the bridge's settings.toml")) as opened:
             return read_installation(opened)
-    from mythjobs.mythtv.services.client import Services
+    from mythjobs.mythtv.services.client import open_services
 
-    with Services(
-        settings.host, settings.status_port, user=settings.user, password=settings.password
-    ) as services:
+    with open_services(settings) as services:
         return read_installation_from_services(services, f"{settings.host}:{settings.status_port}")
 
 

@@ -181,11 +181,12 @@ def test(session: Session, recordedid: int, as_json: bool) -> None:
     RECORDEDID is the recording's id, as MythTV's web app shows it.
     """
     from mythjobs.mythtv.rules import explain_mismatch
+    from mythjobs.mythtv.services.client import open_services
     from mythjobs.mythtv.settings import load_rules
 
     directory, settings = _require(session)
     rules = load_rules(directory)
-    with _open_services(settings) as services:
+    with open_services(settings) as services:
         recording = _find(services, recordedid)
     found = {each.name: explain_mismatch(each, recording, each.when) for each in rules}
     if as_json:
@@ -210,6 +211,7 @@ def apply(session: Session, recordedid: int, rules: tuple[str, ...], as_json: bo
     from mythjobs.mythtv.bridge.recordings_loop import submit_for_rule
     from mythjobs.mythtv.bridge.watch import SubmitRecording
     from mythjobs.mythtv.rules import explain_mismatch
+    from mythjobs.mythtv.services.client import open_services
     from mythjobs.mythtv.settings import load_rules
 
     directory, settings = _require(session)
@@ -218,7 +220,7 @@ def apply(session: Session, recordedid: int, rules: tuple[str, ...], as_json: bo
         if each not in known:
             raise BadRequest(f'there is no rule "{each}"; see `mythjobs mythtv rules list`')
     done = []
-    with _open_services(settings) as services, _open_database(settings) as database:
+    with open_services(settings) as services, _open_database(settings) as database:
         recording = _find(services, recordedid)
         requests = JobRequests(settings, services, session.client, database)
         for name, rule in known.items():
@@ -246,14 +248,6 @@ def _require(session: Session) -> tuple[BridgeDir, BridgeSettings]:
 
     directory = _directory(session)
     return directory, require_settings(directory)
-
-
-def _open_services(settings: BridgeSettings) -> Services:
-    from mythjobs.mythtv.services.client import Services
-
-    return Services(
-        settings.host, settings.status_port, user=settings.user, password=settings.password
-    )
 
 
 def _open_database(settings: BridgeSettings) -> Any:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
 from mythjobs.client.api_paths import command_path
 from mythjobs.client.client import Client
-from mythjobs.errors import BadRequest, NoSuchCommand, ProtocolError, Unreachable
+from mythjobs.errors import BadRequest, NoSuchCommand, ProtocolError
 from mythjobs.model.zone import load_zone
+from mythjobs.mythtv.bridge.recording_file import find_directory
 from mythjobs.mythtv.bridge.table import SubmitRow
-from mythjobs.mythtv.bridge.watch import UNFINISHED, automatic_key, is_automatic
+from mythjobs.mythtv.bridge.watch import automatic_key, is_automatic
 from mythjobs.mythtv.job_rows import DURING_RECORDING, JobRow, RowFlag
+from mythjobs.mythtv.json_values import Json, read_number, read_table, read_tables, read_text
 from mythjobs.mythtv.parameters import (
     Ranges,
     RecordingContext,
@@ -21,9 +23,7 @@ from mythjobs.mythtv.parameters import (
     list_values,
     select_arguments,
 )
-from mythjobs.mythtv.protocol.connection import open_connection
-from mythjobs.mythtv.protocol.frames import SEPARATOR
-from mythjobs.mythtv.recording import Recording
+from mythjobs.mythtv.recording import UNFINISHED, Recording
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import BridgeSettings
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from mythjobs.mythtv.database.connection import MythDatabase
     from mythjobs.mythtv.database.marks import MarkType
 
-Json = dict[str, Any]
 _COMMENT_LENGTH: Final = 200
+_DAY_S: Final = 86_400
 _CUTS: Final = frozenset({"cutlist_frames", "cutlist_seconds"})
 _BREAKS: Final = frozenset({"skiplist_frames", "skiplist_seconds"})
 _FPS: Final = frozenset({"cutlist_seconds", "skiplist_seconds", "fps"})
@@ -152,12 +152,7 @@ class JobRequests:
     ) -> Mapping[str, str]:
         context = RecordingContext(job_id=job_id)
         if wanted & {"dir", "path"}:
-            directory = self.find_directory(recording)
-            if not directory:
-                raise BadRequest(
-                    f"the backend {recording.hostname} does not say where the file of recording "
-                    f"{recording.recordedid} is; is it running?"
-                )
+            directory = find_directory(self._settings, self._services, recording)
             context = replace(context, directory=directory)
         if wanted & (_CUTS | _BREAKS | _FPS | _DATABASE_ONLY):
             context = self._add_marks(recording, context, wanted)
@@ -208,61 +203,37 @@ class JobRequests:
         from mythjobs.mythtv.database.marks import Mark, pair_marks
 
         found = self._services.get(method, RecordedId=recording.recordedid, OffsetType="Frame")
-        cuttings = (found.get("CutList") or {}).get("Cuttings") or []
-        marks = [Mark(int(each["Offset"]), int(each["Mark"])) for each in cuttings]
+        cuttings = read_tables(read_table(found, "CutList"), "Cuttings")
+        marks = [Mark(read_number(each, "Offset"), read_number(each, "Mark")) for each in cuttings]
         return pair_marks(marks, *types)
 
     def _read_fps(self, recording: Recording) -> float:
         """Return the frame rate from the marks of the recorder, 0 if unknown."""
         found = self._services.get("Dvr/GetRecordedMarkup", RecordedId=recording.recordedid)
-        marks: Sequence[Json] = (found.get("MarkupList") or {}).get("Mark") or []
-        known = {str(each.get("Type")): str(each.get("Data")) for each in marks}
-        rate = known.get("VIDEO_RATE", "")
-        if rate.isdecimal():
-            return int(rate) / 1000
-        frames, duration = known.get("TOTAL_FRAMES", ""), known.get("DURATION_MS", "")
-        if frames.isdecimal() and duration.isdecimal() and int(duration):
-            return round(int(frames) * 1000 / int(duration), 3)
-        return 0.0
-
-    def find_directory(self, recording: Recording) -> str:
-        """Return the directory of the recording's file on its backend, "" if it is not known.
-
-        A machine where the directory has another path maps it in its settings.
-        """
-        group, host = recording.storage_group, recording.hostname
-        directories = self._services.storage_directories(group, host)
-        if len(directories) == 1:
-            return directories[0]
-        if found := self._query_directory(recording):
-            return found
-        # MythTV looks into the group Default for files that are not in their own group.
-        return directories[0] if directories else ""
-
-    def _query_directory(self, recording: Recording) -> str:
-        settings = self._settings
-        fields = (recording.hostname, recording.storage_group, recording.basename)
-        if any(SEPARATOR in each for each in fields):
-            return ""  # the protocol cannot name such a file
-        try:
-            with open_connection(settings.host, settings.port) as connection:
-                connection.announce_monitor(settings.name, 0)
-                reply = connection.request("QUERY_SG_FILEQUERY", *fields)
-        except (Unreachable, ProtocolError):
-            return ""
-        path = reply[0]
-        return path.rpartition("/")[0] if path.startswith("/") and len(reply) == 3 else ""
+        marks = read_tables(read_table(found, "MarkupList"), "Mark")
+        # MythTV sends "NULL" for a mark without a number.
+        known = {
+            read_text(each, "Type"): read_number(each, "Data")
+            for each in marks
+            if read_text(each, "Data") != "NULL"
+        }
+        if rate := known.get("VIDEO_RATE", 0):
+            return rate / 1000
+        frames, duration = known.get("TOTAL_FRAMES", 0), known.get("DURATION_MS", 0)
+        return round(frames * 1000 / duration, 3) if duration else 0.0
 
     def _load_zone(self) -> tzinfo:
         """Return MythTV's time zone, for the tokens with local times."""
         if self._zone is None:
-            found = self._services.get("Myth/GetTimeZone").get("TimeZoneInfo") or {}
+            found = read_table(self._services.get("Myth/GetTimeZone"), "TimeZoneInfo")
             try:
-                self._zone = load_zone(str(found.get("TimeZoneID") or "UTC"))
+                self._zone = load_zone(read_text(found, "TimeZoneID") or "UTC")
             except ValueError:
                 # A name that only the backend's machine knows: at least its present offset.
-                offset = timedelta(seconds=int(found.get("UTCOffset") or 0))
-                return timezone(offset)
+                offset_s = read_number(found, "UTCOffset")
+                if abs(offset_s) >= _DAY_S:
+                    raise ProtocolError(f"the backend sent {offset_s} as UTCOffset") from None
+                return timezone(timedelta(seconds=offset_s))
         return self._zone
 
 

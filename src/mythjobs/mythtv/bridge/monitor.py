@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -51,11 +52,12 @@ class Monitor:
         """Receive events until `stop()`."""
         backoff_s, last = _MIN_BACKOFF_S, ""
         while not self._stop.is_set():
+            began_s = time.monotonic()
             try:
                 with open_connection(self._settings.host, self._settings.port) as connection:
                     connection.announce_monitor(self._settings.name, self._mode)
                     self._connection = connection
-                    backoff_s, last = _MIN_BACKOFF_S, ""
+                    last = ""
                     self._on_connected(connection.version)
                     self._receive(connection)
             except MythJobsError as error:
@@ -67,6 +69,10 @@ class Monitor:
                 self._on_lost(error.sentence)
             finally:
                 self._connection = None
+            # A backend may accept each connection and break it at once: each makes the bridge read
+            # the list of recordings.
+            if time.monotonic() - began_s >= _MAX_BACKOFF_S:
+                backoff_s = _MIN_BACKOFF_S
             self._stop.wait(backoff_s * random.uniform(0.5, 1.0))
             backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 
 from mythjobs.errors import MythJobsError
 from mythjobs.mythtv.bridge.state_files import StatusFile
@@ -18,6 +19,7 @@ class QueueLoop(ABC):
     def __init__(self, poll_s: float, status: StatusFile) -> None:
         self._poll_s = poll_s
         self._status = status
+        self._faulty: set[int] = set()
         self._stop = threading.Event()
         self._wake = threading.Event()
 
@@ -51,3 +53,23 @@ class QueueLoop(ABC):
     def wake(self) -> None:
         """Process the queue at once, because MythTV has probably queued jobs."""
         self._wake.set()
+
+    def report_row(self, row_id: int, sentence: str, now_ms: int) -> None:
+        """Report a problem of a row, once while it is the same."""
+        self._faulty.add(row_id)
+        if self._status.add_problem(_name(row_id), sentence, now_ms):
+            log.warning("%s: %s", _name(row_id), sentence)
+
+    def solve_row(self, row_id: int) -> None:
+        if row_id in self._faulty:
+            self._faulty.remove(row_id)
+            self._status.solve_problem(_name(row_id))
+
+    def forget_rows(self, present: Collection[int]) -> None:
+        """Report problems of rows that are gone no more."""
+        for row_id in self._faulty - set(present):
+            self.solve_row(row_id)
+
+
+def _name(row_id: int) -> str:
+    return f"MythTV's job {row_id}"

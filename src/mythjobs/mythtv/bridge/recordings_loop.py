@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from mythjobs.errors import BadRequest, MythJobsError
+from mythjobs.errors import BadRequest, MythJobsError, ProtocolError
 from mythjobs.mythtv.bridge.job_request import JobRequests, describe_recording
+from mythjobs.mythtv.bridge.recording_file import FileAway, FileMissing
 from mythjobs.mythtv.bridge.state_files import StatusFile, save_progress
-from mythjobs.mythtv.bridge.watch import LookUp, RecordingWatch, SubmitRecording
+from mythjobs.mythtv.bridge.watch import (
+    LookUp,
+    RecordingWatch,
+    SubmitRecording,
+    is_about_recordings,
+)
 from mythjobs.mythtv.protocol.events import MonitorEvent
-from mythjobs.mythtv.recording import Recording
+from mythjobs.mythtv.recording import Recording, format_key
 from mythjobs.mythtv.rules import IMPORT_ORIGIN, RecordingRule
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import BridgeDir, load_rules
@@ -22,7 +29,10 @@ CONNECTED: Final = "connected"
 STOP: Final = "stop"
 # What the monitors put into the loop's queue.
 Input = MonitorEvent | str
+# Of the catch-up; it doubles with each failure.
 _RETRY_S: Final = 10.0
+_MAX_DOUBLINGS: Final = 5
+_MAX_INPUTS: Final = 10_000
 _RECORDINGS: Final = "recordings"
 log = logging.getLogger(__name__)
 
@@ -53,21 +63,41 @@ class RecordingsLoop:
         self._on_finished = on_finished
         self._now_ms = now_ms
         self._malformed: set[str] = set()
+        self._failures = 0  # of the catch-up, in a row
+        self._has_dropped = threading.Event()
+
+    def receive(self, event: MonitorEvent) -> None:
+        """Take an event of a monitor. For any thread.
+
+        Events that come faster than they are handled are dropped; then the list of recordings is
+        read instead.
+        """
+        if not is_about_recordings(event):
+            return
+        if self.inputs.qsize() < _MAX_INPUTS:
+            self.inputs.put(event)
+        else:
+            self._has_dropped.set()
 
     def run(self) -> None:
         """Work until STOP comes in."""
-        while True:
-            for each in self._receive():
-                if each == STOP:
-                    return
-                if each == CONNECTED:
-                    self._watch.on_connected(self._now_ms())
-                elif not isinstance(each, str):
-                    self._watch.on_event(each, self._now_ms())
-            for look_up in self._watch.due_look_ups(self._now_ms()):
-                self._examine(look_up)
-            if self._watch.is_catch_up_due(self._now_ms()):
-                self._catch_up()
+        while STOP not in (inputs := self._receive()):
+            self.handle(inputs)
+
+    def handle(self, inputs: Iterable[Input]) -> None:
+        """Handle the inputs, then do what is due."""
+        for each in inputs:
+            if not isinstance(each, str):
+                self._watch.on_event(each, self._now_ms())
+            elif each == CONNECTED:
+                self._watch.on_connected(self._now_ms())
+        if self._has_dropped.is_set():
+            self._has_dropped.clear()
+            self._watch.on_connected(self._now_ms())
+        for look_up in self._watch.due_look_ups(self._now_ms()):
+            self._examine(look_up)
+        if self._watch.is_catch_up_due(self._now_ms()):
+            self._catch_up()
 
     def _receive(self) -> list[Input]:
         """Wait for an input or until something is due; return all inputs that are there."""
@@ -90,16 +120,30 @@ class RecordingsLoop:
                 return
             self._submit_all(jobs)
         except MythJobsError as error:
-            log.warning("recording %s: %s", look_up.key, error.sentence)
-            self._status.add_problem(_RECORDINGS, error.sentence, now_ms)
-            self._watch.postpone(look_up, now_ms)
+            self._postpone(look_up, error)
             return
         self._status.solve_problem(_RECORDINGS)
-        self._watch.finish(look_up, recording.end_ms if recording else now_ms)
+        self._status.solve_problem(_name(look_up))
+        if recording is None:
+            self._watch.forget(look_up)
+            return
+        self._watch.finish(look_up, recording.end_ms)
         save_progress(self._directory, self._watch.progress)
-        if recording and look_up.when == "finished":
+        if look_up.when == "finished":
             self._status.update(last_recording=_describe(recording, len(jobs), now_ms))
             self._on_finished()
+
+    def _postpone(self, look_up: LookUp, error: MythJobsError) -> None:
+        """Look the recording up again later; report the cause once."""
+        is_faulty = isinstance(error, ProtocolError)
+        is_own = is_faulty or isinstance(error, FileAway)
+        self._report(_name(look_up) if is_own else _RECORDINGS, error.sentence)
+        if not self._watch.postpone(look_up, self._now_ms(), is_faulty=is_faulty):
+            log.warning("%s is not looked up any more", _name(look_up))
+
+    def _report(self, subject: str, sentence: str) -> None:
+        if self._status.add_problem(subject, sentence, self._now_ms()):
+            log.warning("%s: %s", subject, sentence)
 
     def _load_rules(self) -> list[RecordingRule]:
         rules = load_rules(self._directory)
@@ -117,13 +161,20 @@ class RecordingsLoop:
             self._report_malformed(malformed)
             rules = self._load_rules() if missed else []
             for look_up, recording in missed:
-                self._submit_all(self._watch.decide(look_up, recording, rules, began_ms) or [])
-                self._watch.finish(look_up, recording.end_ms)
+                try:
+                    self._submit_all(self._watch.decide(look_up, recording, rules, began_ms) or [])
+                except (FileAway, ProtocolError) as error:
+                    # It concerns this recording; the others are examined nevertheless.
+                    self._postpone(look_up, error)
+                else:
+                    self._watch.finish(look_up, recording.end_ms)
         except MythJobsError as error:
-            log.warning("cannot read the list of recordings: %s", error.sentence)
-            self._status.add_problem(_RECORDINGS, error.sentence, began_ms)
-            self._watch.postpone_catch_up(self._now_ms(), _RETRY_S)
+            self._report(_RECORDINGS, f"cannot examine all recordings: {error.sentence}")
+            delay_s = _RETRY_S * 2 ** min(self._failures, _MAX_DOUBLINGS)
+            self._failures += 1
+            self._watch.postpone_catch_up(self._now_ms(), delay_s)
         else:
+            self._failures = 0
             self._status.solve_problem(_RECORDINGS)
             self._watch.record_caught_up(began_ms)
         save_progress(self._directory, self._watch.progress)
@@ -133,26 +184,25 @@ class RecordingsLoop:
         for name in self._malformed - malformed.keys():
             self._status.solve_problem(name)
         for name, sentence in malformed.items():
-            if name not in self._malformed:
-                log.warning("%s is left out: %s", name, sentence)
-                self._status.add_problem(
-                    name,
-                    f"{sentence}, so it gets no jobs; correct it in MythTV, then run "
-                    "`mythjobs mythtv rules apply NUMBER`",
-                    self._now_ms(),
-                )
+            self._report(
+                name,
+                f"{sentence}, so it gets no jobs; correct it in MythTV, then run "
+                "`mythjobs mythtv rules apply NUMBER`",
+            )
         self._malformed = set(malformed)
 
     def _submit_all(self, jobs: list[SubmitRecording]) -> None:
         for each in jobs:
-            subject = f"rule {each.rule.name}"
+            rule = f"rule {each.rule.name}"
             try:
                 self._submit(each)
-                self._status.solve_problem(subject)
+                self._status.solve_problem(rule)
+            except FileMissing as error:
+                # The rule is right; it makes jobs of other recordings.
+                self._report(f"{rule}, recording {each.recording.key}", error.sentence)
             except BadRequest as error:
                 # A repetition would be refused too; the other jobs are made.
-                log.warning("%s: %s", subject, error.sentence)
-                self._status.add_problem(subject, error.sentence, self._now_ms())
+                self._report(rule, error.sentence)
 
     def _submit(self, job: SubmitRecording) -> None:
         found = submit_for_rule(self._requests, job.recording, job.rule, job.key)
@@ -162,6 +212,10 @@ class RecordingsLoop:
                 found["id"], job.rule.command, job.recording.key, job.rule.name,
             )  # fmt: skip
             self._status.count("submitted")
+
+
+def _name(look_up: LookUp) -> str:
+    return f"recording {format_key(*look_up.key)}"
 
 
 def submit_for_rule(

@@ -10,21 +10,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 from mythjobs.client.client import Client
 from mythjobs.errors import BadRequest, NotAllowed, ProtocolError
 from mythjobs.mythtv.bridge.job_request import JobRequests, describe_recording
 from mythjobs.mythtv.bridge.queue_loop import QueueLoop
+from mythjobs.mythtv.bridge.recording_file import FileAway
 from mythjobs.mythtv.bridge.state_files import StatusFile, load_row_jobs, save_row_jobs
 from mythjobs.mythtv.bridge.table import RowJob
-from mythjobs.mythtv.job_rows import (
-    JobRow,
-    RowCommand,
-    RowState,
-    RowType,
-    name_type,
-)
+from mythjobs.mythtv.job_rows import JobRow, RowCommand, RowState, RowType, name_type
+from mythjobs.mythtv.json_values import Json, read_number, read_table, read_tables, read_text
 from mythjobs.mythtv.recording import DELETED_GROUP, Recording, parse_time
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import BridgeDir, BridgeSettings, require_settings
@@ -57,7 +53,6 @@ class RemovalLoop(QueueLoop):
         self._read_taken = read_taken
         self._held = load_row_jobs(directory)
         self._seen: set[JobRow] = set()
-        self._malformed: set[int] = set()
 
     def look_once(self) -> bool:
         """Read the queue once, and take its rows. Return False. Raises MythJobsError."""
@@ -74,35 +69,31 @@ class RemovalLoop(QueueLoop):
             if row.hostname.casefold() in hosts and row in self._seen:
                 try:
                     self._take(row)
-                except (BadRequest, NotAllowed, ProtocolError) as error:
+                except (BadRequest, FileAway, NotAllowed, ProtocolError) as error:
                     # The error concerns this row only; the next ones are still taken.
-                    subject = f"MythTV's job {row.row_id}"
-                    log.warning("%s: %s", subject, error.sentence)
-                    self._status.add_problem(subject, error.sentence, row.inserted_ms)
+                    self.report_row(row.row_id, error.sentence, _now_ms())
+                else:
+                    self.solve_row(row.row_id)
         self._seen = set(rows)
         return False
 
     def _read_rows(self) -> tuple[list[JobRow], set[int]]:
         """Return the rows, and the ids of all: those with impossible values are only reported."""
-        found = self._services.get("Status/GetBackendStatus").get("BackendStatus") or {}
+        status = read_table(self._services.get("Status/GetBackendStatus"), "BackendStatus")
+        if not isinstance(status.get("JobQueue"), list):
+            raise ProtocolError("the backend sent no list of its jobs")
         rows, malformed = [], {}
-        try:
-            for each in found.get("JobQueue") or []:
-                try:
-                    rows.append(_parse_row(each))
-                except ProtocolError as error:
-                    malformed[int(each["Id"])] = error.sentence
-        except (KeyError, TypeError, ValueError):
-            raise ProtocolError("the backend sent a malformed list of its jobs") from None
+        for each in read_tables(status, "JobQueue"):
+            row_id = read_number(each, "Id")
+            try:
+                rows.append(_parse_row(each))
+            except ProtocolError as error:
+                malformed[row_id] = error.sentence
         for row_id, sentence in malformed.items():
-            subject = f"MythTV's job {row_id}"
-            if row_id not in self._malformed:
-                log.warning("%s is left out: %s", subject, sentence)
-                self._status.add_problem(subject, sentence, time.time_ns() // 1_000_000)
-        for row_id in self._malformed - malformed.keys():
-            self._status.solve_problem(f"MythTV's job {row_id}")
-        self._malformed = set(malformed)
-        return rows, self._malformed | {each.row_id for each in rows}
+            self.report_row(row_id, f"is left out: {sentence}", _now_ms())
+        present = malformed.keys() | {each.row_id for each in rows}
+        self.forget_rows(present)
+        return rows, present
 
     def _release_removed(self, present: set[int]) -> None:
         """Release jobs whose row was removed before an interruption."""
@@ -125,10 +116,9 @@ class RemovalLoop(QueueLoop):
         command = require_settings(self._directory).commands.get(name_type(row.type), "")
         if not command:
             raise BadRequest("there is no command for its type; run `mythjobs mythtv import`")
-        now_ms = time.time_ns() // 1_000_000
         comment = describe_recording(recording)
         job = self._requests.submit_row(
-            command, recording, row, now_ms=now_ms, hold=True, comment=comment
+            command, recording, row, now_ms=_now_ms(), hold=True, comment=comment
         )
         # After an interruption the submit returns the job that this loop has made before.
         is_own = job["new"] or row.row_id in self._held
@@ -157,20 +147,29 @@ class RemovalLoop(QueueLoop):
         save_row_jobs(self._directory, self._held)
 
 
-def _parse_row(given: dict[str, Any]) -> JobRow:
+def _parse_row(given: Json) -> JobRow:
     # The numbers of `Program` are not initialized; only its recording's id and key are right.
+    recording = read_table(read_table(given, "Program"), "Recording")
+    row_id, chanid = read_number(given, "Id"), read_number(given, "ChanId")
+    inserted_ms, start_ms = parse_time(given.get("InsertTime")), parse_time(given.get("StartTime"))
+    if inserted_ms is None or start_ms is None or not row_id:
+        raise ProtocolError("the backend sent a job without its id or times")
     return JobRow(
-        row_id=int(given["Id"]),
-        chanid=int(given["ChanId"]),
-        start_ms=parse_time(given["StartTime"]) or 0,
-        inserted_ms=parse_time(given["InsertTime"]) or 0,
-        type=int(given["Type"]),
-        command=int(given["Cmds"]),
-        flags=int(given["Flags"]),
-        state=int(given["Status"]),
-        hostname=str(given.get("HostName") or ""),
-        arguments=str(given.get("Args") or ""),
-        comment=str(given.get("Comment") or ""),
+        row_id=row_id,
+        chanid=chanid,
+        start_ms=start_ms,
+        inserted_ms=inserted_ms,
+        type=read_number(given, "Type"),
+        command=read_number(given, "Cmds"),
+        flags=read_number(given, "Flags"),
+        state=read_number(given, "Status"),
+        hostname=read_text(given, "HostName"),
+        arguments=read_text(given, "Args"),
+        comment=read_text(given, "Comment"),
         not_before_ms=parse_time(given.get("SchedRunTime")) or 0,
-        recordedid=int(given["Program"]["Recording"]["RecordedId"]),
+        recordedid=read_number(recording, "RecordedId"),
     )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

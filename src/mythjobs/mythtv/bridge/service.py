@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
@@ -31,7 +31,7 @@ from mythjobs.mythtv.bridge.watch import RecordingWatch
 from mythjobs.mythtv.database.address import parse_url
 from mythjobs.mythtv.database.connection import MythDatabase
 from mythjobs.mythtv.database.queue_table import QueueDatabase
-from mythjobs.mythtv.services.client import Services
+from mythjobs.mythtv.services.client import open_services
 from mythjobs.mythtv.settings import (
     BridgeDir,
     BridgeSettings,
@@ -44,6 +44,10 @@ SYSTEM_EVENTS: Final = 3
 OTHER_EVENTS: Final = 2
 # How often it is checked whether the settings have changed, or a thread has failed.
 _CHECK_S: Final = 2.0
+# The bridge's statements read or change few rows.
+_STATEMENT_TIMEOUT_S: Final = 20.0
+# How long the threads may take to end: a frozen server would hold one of them for a minute.
+_END_TIMEOUT_S: Final = 8.0
 log = logging.getLogger(__name__)
 Stops = queue.SimpleQueue[bool]
 
@@ -93,21 +97,19 @@ class _BridgeProgram:
         self._directory = directory
         self._settings = replace(settings, commands={})
         self._failed = False
+        self._is_stopping = False
         self._status = StatusFile(
             directory, pid=os.getpid(), started_ms=time.time_ns() // 1_000_000,
             backend=f"{settings.host}:{settings.port}", name=settings.name,
         )  # fmt: skip
-        services = stack.enter_context(
-            Services(
-                settings.host,
-                settings.status_port,
-                user=settings.user,
-                password=settings.password,
-            )
-        )
+        services = stack.enter_context(open_services(settings))
         # Each thread has a connection to the database of its own.
         databases = [
-            stack.enter_context(MythDatabase(parse_url(settings.database, "settings.toml")))
+            stack.enter_context(
+                MythDatabase(
+                    parse_url(settings.database, "settings.toml"), timeout_s=_STATEMENT_TIMEOUT_S
+                )
+            )
             for _ in range(2 if settings.database else 0)
         ]
         self._table: QueueLoop = (
@@ -149,21 +151,22 @@ class _BridgeProgram:
         have changed."""
         monitors = [each.run for each in self._monitors]
         runs = (self._loop.run, self._table.run, self._shutdown_block.run, *monitors)
-        threads = [threading.Thread(target=self._guarded(each)) for each in runs]
+        threads = [threading.Thread(target=self._guarded(each), daemon=True) for each in runs]
         for thread in threads:
             thread.start()
         try:
             code = self._wait_for_end(stops)
         finally:
+            self._is_stopping = True
             self._loop.inputs.put(STOP)
             self._table.stop()
             self._shutdown_block.stop()
             for monitor in self._monitors:
                 monitor.stop()
-            for thread in threads:
-                thread.join()
+            has_ended = _join_all(threads)
             self._status.update(pid=0)
-        return code
+        # The rest of the threads ends with the program, which is then started again.
+        return os.EX_TEMPFAIL if code is None and not has_ended else code
 
     def _wait_for_end(self, stops: Stops) -> int | None:
         while (found := load_settings(self._directory)) is not None:
@@ -187,8 +190,9 @@ class _BridgeProgram:
             try:
                 run()
             except Exception:
-                log.exception("internal error, the bridge exits")
-                self._failed = True
+                if not self._is_stopping:  # else its connections are closed already
+                    log.exception("internal error, the bridge exits")
+                    self._failed = True
 
         return run_guarded
 
@@ -204,10 +208,18 @@ class _BridgeProgram:
             settings,
             mode,
             on_connected=on_connected,
-            on_event=self._loop.inputs.put,
+            on_event=self._loop.receive,
             on_lost=lambda sentence: self._status.update(**{name: sentence}),
         )
 
     def _read_taken(self) -> list[str] | None:
         found = load_takeover(self._directory)
         return found.taken if found.is_on else None
+
+
+def _join_all(threads: Sequence[threading.Thread]) -> bool:
+    """Wait until the threads have ended. Return False if not all end in time."""
+    deadline_s = time.monotonic() + _END_TIMEOUT_S
+    for thread in threads:
+        thread.join(max(deadline_s - time.monotonic(), 0))
+    return not any(each.is_alive() for each in threads)

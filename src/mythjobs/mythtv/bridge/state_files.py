@@ -14,7 +14,7 @@ from mythjobs.mythtv.bridge.table import RowJob
 from mythjobs.mythtv.bridge.watch import WatchProgress
 from mythjobs.mythtv.settings import BridgeDir
 
-_MAX_PROBLEMS: Final = 20
+_MAX_PROBLEMS: Final = 50
 
 
 def load_progress(directory: BridgeDir, now_ms: int) -> WatchProgress:
@@ -68,13 +68,20 @@ class StatusFile:
             self._status.update(changes)
             self._save()
 
-    def add_problem(self, subject: str, sentence: str, now_ms: int) -> None:
-        """Keep a problem that a user must solve; a later one of the same subject replaces it."""
+    def add_problem(self, subject: str, sentence: str, now_ms: int) -> bool:
+        """Keep a problem that a user must solve; a later one of the same subject replaces it.
+
+        Return False if it is kept already: what is repeated is logged once.
+        """
         with self._lock:
-            kept = [each for each in self._status["problems"] if each["subject"] != subject]
+            problems = self._status["problems"]
+            if any((p["subject"], p["sentence"]) == (subject, sentence) for p in problems):
+                return False
+            kept = [each for each in problems if each["subject"] != subject]
             problem = {"subject": subject, "sentence": sentence, "at_ms": now_ms}
             self._status["problems"] = [*kept, problem][-_MAX_PROBLEMS:]
             self._save()
+            return True
 
     def solve_problem(self, subject: str) -> None:
         with self._lock:

@@ -20,6 +20,7 @@ WAITING_COMMENT_S: Final = 60.0
 REFRESH_S: Final = 6 * 3600.0
 # A row whose job cannot be submitted yet is tried again at this interval.
 _RETRY_S: Final = 10.0
+_MAX_DOUBLINGS: Final = 6
 # How long a row that is pinned to a host must stay the same before it is claimed.
 _UNCHANGED_MS: Final = 1000
 # A job's own program may write these into its row, as scripts for MythTV do before they exit.
@@ -81,12 +82,14 @@ RowAction = ClaimRow | ReleaseRow | SubmitRow | ActOnJob | WriteRow
 
 @dataclass
 class _Shown:
-    """comment: the last one that the bridge wrote, None before the first."""
+    """comment: the last one that the bridge wrote, None before the first. failures: of the submit,
+    in a row."""
 
     comment: str | None = None
     comment_ms: int = -(10**12)
     written_ms: int = -(10**12)
     retry_ms: int = 0
+    failures: int = 0
 
 
 @dataclass
@@ -146,14 +149,21 @@ class TableCore:
 
     def record_job(self, row_id: int, job_id: int) -> None:
         self.jobs[row_id] = replace(self.jobs[row_id], job_id=job_id)
+        self._look(row_id).failures = 0
 
     def record_final(self, row_id: int) -> None:
         if row_id in self.jobs:
             self.jobs[row_id] = replace(self.jobs[row_id], is_reported=True)
 
-    def postpone(self, row_id: int, now_ms: int) -> None:
-        """Try again later: the job of the row cannot be submitted yet."""
-        self._look(row_id).retry_ms = now_ms + round(_RETRY_S * 1000)
+    def postpone(self, row_id: int, now_ms: int, *, is_failure: bool = False) -> None:
+        """Try again later: the job of the row cannot be submitted yet.
+
+        is_failure: the delay doubles each time, because a user must solve it first.
+        """
+        shown = self._look(row_id)
+        shown.failures = shown.failures + 1 if is_failure else 0
+        doublings = min(max(shown.failures - 1, 0), _MAX_DOUBLINGS)
+        shown.retry_ms = now_ms + round(_RETRY_S * 2**doublings * 1000)
 
     def record_write(self, row_id: int, comment: str | None, now_ms: int) -> None:
         shown = self._look(row_id)
@@ -210,6 +220,11 @@ class TableCore:
             # Queued again from one of MythTV's screens.
             if row.state == RowState.QUEUED or row.command == RowCommand.RESTART:
                 return self._begin(row, known.run + 1, is_on, now_ms)
+            if not row.is_done:
+                # A write that the database carried out late, or a copy of the database that was
+                # restored, shows an older state: the final one is written again.
+                self.jobs[row.row_id] = replace(known, is_reported=False)
+                return []
             return self._clear_command(row)
         job = jobs.get(known.job_id)
         if job is None:
@@ -227,11 +242,12 @@ class TableCore:
             return [WriteRow(row, change, is_final=True)]
         if now_ms < self._look(row.row_id).retry_ms:
             return []
-        submit: list[RowAction] = [SubmitRow(row, run)]
         if row.command != RowCommand.RESTART:
-            return submit
+            return [SubmitRow(row, run)]
         # Otherwise the new run would be restarted by the same command.
-        return [WriteRow(row, RowChange(RowState.QUEUED, "", RowCommand.RESTART)), *submit]
+        change = RowChange(RowState.QUEUED, "", RowCommand.RESTART)
+        queued = replace(row, state=RowState.QUEUED, command=RowCommand.RUN)
+        return [WriteRow(row, change), SubmitRow(queued, run)]
 
     def _decide_commands(self, row: JobRow, job: JobView, known: RowJob) -> list[RowAction]:
         if job.is_final:

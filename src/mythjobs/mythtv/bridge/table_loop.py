@@ -11,6 +11,7 @@ from mythjobs.client.client import Client
 from mythjobs.errors import BadRequest, NoSuchJob, NotAllowed, ProtocolError
 from mythjobs.mythtv.bridge.job_request import JobRequests
 from mythjobs.mythtv.bridge.queue_loop import QueueLoop
+from mythjobs.mythtv.bridge.recording_file import FileAway
 from mythjobs.mythtv.bridge.row_text import JobView, parse_job
 from mythjobs.mythtv.bridge.state_files import StatusFile, load_row_jobs, save_row_jobs
 from mythjobs.mythtv.bridge.table import (
@@ -22,14 +23,7 @@ from mythjobs.mythtv.bridge.table import (
     TableCore,
     WriteRow,
 )
-from mythjobs.mythtv.job_rows import (
-    JobRow,
-    QueueTable,
-    RowChange,
-    RowState,
-    RowType,
-    name_type,
-)
+from mythjobs.mythtv.job_rows import JobRow, QueueTable, RowChange, RowState, RowType, name_type
 from mythjobs.mythtv.recording import DELETED_GROUP, Recording
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import BridgeDir, BridgeSettings, require_settings
@@ -56,10 +50,10 @@ class TableLoop(QueueLoop):
         status: StatusFile,
     ) -> None:
         super().__init__(settings.poll_s, status)
+        self._services = services
         self._settings = settings
         self._directory = directory
         self._table = table
-        self._services = services
         self._requests = requests
         self._open_client = open_client
         self._read_taken = read_taken
@@ -76,6 +70,7 @@ class TableLoop(QueueLoop):
         if taken is None and not self._core.jobs:
             return False
         rows = self._table.read_rows()
+        self.forget_rows({each.row_id for each in rows})
         now_ms = time.time_ns() // 1_000_000
         before = dict(self._core.jobs)
         actions = self._core.decide(rows, self._read_jobs(now_ms), taken, now_ms)
@@ -100,11 +95,12 @@ class TableLoop(QueueLoop):
             except (BadRequest, NotAllowed, ProtocolError) as error:
                 # The error concerns this row only; the next ones are still handled.
                 is_done = False
-                subject = f"MythTV's job {row.row_id}" if row is not None else "MythTV's queue"
-                log.warning("%s: %s", subject, error.sentence)
-                self._status.add_problem(subject, error.sentence, now_ms)
+                if row is not None:
+                    self.report_row(row.row_id, error.sentence, now_ms)
+                else:
+                    log.warning("MythTV's queue: %s", error.sentence)
                 if isinstance(each, SubmitRow):
-                    self._core.postpone(each.row.row_id, now_ms)
+                    self._core.postpone(each.row.row_id, now_ms, is_failure=True)
             if row is not None and not is_done:
                 failed.add(row.row_id)
             has_claimed |= is_done and isinstance(each, ClaimRow)
@@ -145,12 +141,12 @@ class TableLoop(QueueLoop):
                     self._write(row, RowChange(handled_command=handled), now_ms)
                 return True
             case WriteRow(row, change, is_final):
-                self._write(row, change, now_ms)
-                if is_final:
+                is_written = self._write(row, change, now_ms)
+                if is_final and is_written:
                     if row.row_id not in self._core.jobs:
                         self._core.begin_run(row, 1)
                     self._core.record_final(row.row_id)
-                return True
+                return is_written
             case SubmitRow():
                 return self._submit(action, now_ms)
 
@@ -160,9 +156,13 @@ class TableLoop(QueueLoop):
             log.info("%s of job %d: %s", act, job_id, found["error"])
         return not found["error"]
 
-    def _write(self, row: JobRow, change: RowChange, now_ms: int) -> None:
-        if self._table.write(row.row_id, host=self._settings.name, change=change):
+    def _write(self, row: JobRow, change: RowChange, now_ms: int) -> bool:
+        """Return False if the row is gone, another host's, or has another state by now."""
+        host = self._settings.name
+        is_written = self._table.write(row.row_id, host=host, state=row.state, change=change)
+        if is_written:
             self._core.record_write(row.row_id, change.comment, now_ms)
+        return is_written
 
     def _submit(self, action: SubmitRow, now_ms: int) -> bool:
         row = action.row
@@ -176,9 +176,7 @@ class TableLoop(QueueLoop):
                     action, RowState.CANCELLED, "the recording has been deleted", now_ms
                 )
             if self._requests.must_wait(row, recording):
-                self._core.postpone(row.row_id, now_ms)
-                self._write(row, RowChange(comment="waits: the recording has not ended"), now_ms)
-                return False
+                return self._wait(row, "the recording has not ended", now_ms)
         command = self._choose_command(row, recording)
         if not command:
             name = name_type(row.type) or f"jobs of type {row.type}"
@@ -186,9 +184,17 @@ class TableLoop(QueueLoop):
             return self._refuse(action, RowState.ERRORED, sentence, now_ms)
         try:
             self._submit_command(action, command, recording, now_ms)
+        except FileAway as error:
+            return self._wait(row, error.sentence, now_ms)
         except BadRequest as error:
             return self._refuse(action, RowState.ERRORED, error.sentence, now_ms)
         return True
+
+    def _wait(self, row: JobRow, why: str, now_ms: int) -> bool:
+        """Look at the row again later. Return False."""
+        self._core.postpone(row.row_id, now_ms)
+        self._write(row, RowChange(comment=f"waits: {why}"), now_ms)
+        return False
 
     def _submit_command(
         self, action: SubmitRow, command: str, recording: Recording | None, now_ms: int
@@ -208,7 +214,7 @@ class TableLoop(QueueLoop):
                 break
         self._core.record_job(row.row_id, int(found["id"]))
         save_row_jobs(self._directory, self._core.jobs)
-        self._status.solve_problem(f"MythTV's job {row.row_id}")
+        self.solve_row(row.row_id)
         if found["new"]:
             log.info("job %d: %s for MythTV's job %d", found["id"], command, row.row_id)
             self._status.count("rows")
@@ -219,7 +225,7 @@ class TableLoop(QueueLoop):
         self._core.record_final(row.row_id)
         self._write(row, RowChange(state, sentence), now_ms)
         if state == RowState.ERRORED:
-            self._status.add_problem(f"MythTV's job {row.row_id}", sentence, now_ms)
+            self.report_row(row.row_id, sentence, now_ms)
         return True
 
     def _choose_command(self, row: JobRow, recording: Recording | None) -> str:
@@ -235,11 +241,12 @@ class TableLoop(QueueLoop):
 
     def _mark_in_use(self, rows: Collection[JobRow]) -> None:
         """Mark the recordings of jobs that run, so that MythTV does not expire them."""
+        name = self._settings.name.casefold()
         states = (RowState.RUNNING, RowState.PAUSED, RowState.STOPPING)
         keys = {
             (each.chanid, each.start_ms)
             for each in rows
-            if each.hostname == self._settings.name and each.state in states and each.chanid > 0
+            if each.hostname.casefold() == name and each.state in states and each.chanid > 0
         }
         is_due = bool(keys) and time.monotonic() - self._marked_s >= _MARK_S
         if keys != self._marked or is_due:

@@ -15,8 +15,6 @@ from mythjobs.mythtv.settings import BridgeDir
 # With 0 the queue of a host starts nothing and looks at no row; its set-up never writes 0.
 SETTING: Final = "JobQueueMaxSimultaneousJobs"
 OFF: Final = "0"
-# A host with one of these settings runs a backend or mythjobqueue; other hosts are frontends.
-_MARKS: Final = ("jobqueue", "joballow", "backendserver")
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def switch_on(directory: BridgeDir, services: Services) -> dict[str, str]:
     hosts, keys = dict(present.hosts), dict(present.keys)
     known = {each.casefold(): each for each in hosts}
     done, due = {}, []
-    for found, settings in _list_hosts(services).items():
+    for found, settings in services.job_hosts().items():
         # Saved under another writing of the name, it is the same host.
         host = known.get(found.casefold(), found)
         key, value = _read(settings)
@@ -150,7 +148,7 @@ def read_hosts(directory: BridgeDir, services: Services) -> dict[str, str]:
     known = {each.casefold() for each in takeover.hosts}
     pending = {each.casefold() for each in takeover.pending}
     found = {}
-    for host, settings in _list_hosts(services).items():
+    for host, settings in services.job_hosts().items():
         value = _read(settings)[1]
         if value == OFF:
             found[host] = "off, taken over" if host.casefold() in known else "off"
@@ -165,7 +163,7 @@ def is_mythtv_idle(directory: BridgeDir, services: Services) -> bool:
     takeover = load_takeover(directory)
     if takeover.is_on and not takeover.pending:
         return True
-    return all(_read(each)[1] == OFF for each in _list_hosts(services).values())
+    return all(_read(each)[1] == OFF for each in services.job_hosts().values())
 
 
 def describe_takeover(takeover: Takeover) -> str:
@@ -184,20 +182,6 @@ def describe_takeover(takeover: Takeover) -> str:
             "mythtv takeover off`"
         )
     return "off"
-
-
-def _list_hosts(services: Services) -> dict[str, Mapping[str, str]]:
-    found = {}
-    own = services.host_name()
-    # MythTV's tables ignore the case of host names: two writings are the same settings.
-    others = [each for each in services.host_names() if each.casefold() != own.casefold()]
-    names = {each.casefold(): each for each in [own, *others] if each}
-    for host in sorted(names.values()):
-        settings = services.settings(host)
-        keys = [each.lower() for each in settings]
-        if host == own or any(key.startswith(_MARKS) for key in keys):
-            found[host] = settings
-    return found
 
 
 def _read(settings: Mapping[str, str]) -> tuple[str, str | None]:

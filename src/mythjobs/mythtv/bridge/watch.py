@@ -11,7 +11,7 @@ from typing import Final
 
 from mythjobs.mythtv.job_rows import JobRow
 from mythjobs.mythtv.protocol.events import MonitorEvent, RecordingUpdated, SystemEvent
-from mythjobs.mythtv.recording import RECORDED, Recording, format_key
+from mythjobs.mythtv.recording import RECORDED, UNFINISHED, Recording, format_key
 from mythjobs.mythtv.rules import IMPORT_ORIGIN, RecordingRule, explain_mismatch
 
 # REC_FINISHED comes 0.13 to 0.2 s before the row is complete. The update that follows it says so;
@@ -30,8 +30,10 @@ _KEPT_MS: Final = 3 * _DAY_MS
 _QUEUED_MS: Final = 120_000
 _MAX_TRIES: Final = 3
 _RETRY_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-# Statuses of a recording that has not ended: recording, tuning, failing, and pending of each.
-UNFINISHED: Final = frozenset({-2, -10, -14, -15, -16, -17})
+# Of a recording that somebody must correct first: its values or its file.
+_FAULTY_RETRY_S: Final = (*_RETRY_S, 60.0, 300.0, 900.0, 3600.0)
+_FINISHED: Final = "REC_FINISHED"
+_STARTED: Final = "REC_STARTED"
 
 Key = tuple[int, int]
 
@@ -71,9 +73,12 @@ class WatchProgress:
 
 @dataclass
 class _Pending:
+    """failed_ms: of the first failure in a row."""
+
     due_ms: int
-    status: int | None
+    status: int | None = None
     tries: int = 0
+    failed_ms: int | None = None
 
 
 class RecordingWatch:
@@ -90,13 +95,11 @@ class RecordingWatch:
             if waiting and event.status not in UNFINISHED:
                 waiting.due_ms = min(waiting.due_ms, now_ms)
         elif isinstance(event, SystemEvent) and (key := event.recording_key):
-            if event.name == "REC_FINISHED":
-                status = event.fields.get("RECSTATUS", "")
-                known = int(status) if status.lstrip("-").isdecimal() else None
+            if event.name == _FINISHED:
                 due_ms = now_ms + round(FINISH_DELAY_S * 1000)
-                self._add(LookUp(key, "finished"), _Pending(due_ms, known))
-            elif event.name == "REC_STARTED":
-                self._add(LookUp(key, "started"), _Pending(now_ms, None))
+                self._add(LookUp(key, "finished"), _Pending(due_ms, event.recording_status))
+            elif event.name == _STARTED:
+                self._add(LookUp(key, "started"), _Pending(now_ms))
 
     def on_connected(self, now_ms: int) -> None:
         """Examine all recordings that ended while there was no connection for events."""
@@ -143,17 +146,31 @@ class RecordingWatch:
                 recording = replace(recording, status=waiting.status)
         return choose_jobs(rules, recording, look_up.when)
 
-    def postpone(self, look_up: LookUp, now_ms: int) -> None:
-        """Look up again later, with growing delays."""
-        waiting = self._pending[look_up]
-        delay_s = _RETRY_S[min(waiting.tries, len(_RETRY_S) - 1)]
+    def postpone(self, look_up: LookUp, now_ms: int, *, is_faulty: bool = False) -> bool:
+        """Look up again later, with growing delays. Return False if it was tried for three days.
+
+        is_faulty: the recording itself is the cause, so the delays grow to an hour.
+        """
+        waiting = self._pending.setdefault(look_up, _Pending(now_ms))
+        if is_faulty:
+            waiting.failed_ms = now_ms if waiting.failed_ms is None else waiting.failed_ms
+            if now_ms - waiting.failed_ms >= _KEPT_MS:
+                self.forget(look_up)
+                return False
+        delays_s = _FAULTY_RETRY_S if is_faulty else _RETRY_S
+        delay_s = delays_s[min(waiting.tries, len(delays_s) - 1)]
         waiting.tries += 1
         waiting.due_ms = now_ms + round(delay_s * 1000)
+        return True
 
     def finish(self, look_up: LookUp, end_ms: int) -> None:
         """Record that the recording was examined and its jobs are submitted."""
-        self._pending.pop(look_up, None)
+        self.forget(look_up)
         self.progress.examined[_name(look_up)] = end_ms
+
+    def forget(self, look_up: LookUp) -> None:
+        """Do not look up any more: there is no such recording."""
+        self._pending.pop(look_up, None)
 
     def select_missed(self, recordings: Iterable[Recording]) -> list[tuple[LookUp, Recording]]:
         """Return the recordings of the list that were not examined. The list begins with the
@@ -189,6 +206,13 @@ class RecordingWatch:
         # The backend may send an event twice.
         if _name(look_up) not in self.progress.examined:
             self._pending.setdefault(look_up, waiting)
+
+
+def is_about_recordings(event: MonitorEvent) -> bool:
+    """Return whether RecordingWatch uses the event."""
+    if isinstance(event, SystemEvent):
+        return event.name in (_FINISHED, _STARTED)
+    return isinstance(event, RecordingUpdated)
 
 
 def automatic_key(recording: Recording, command: str) -> str:

@@ -19,7 +19,8 @@ Row = dict[str, Any]
 
 # Oldest and newest schema with the columns that are read here: 0.28, and what is known of v36.
 OLDEST_SCHEMA: Final = 1344
-_TIMEOUT_S: Final = 60
+# Of one statement.
+TIMEOUT_S: Final = 60.0
 _CONNECT_TIMEOUT_S: Final = 10
 # A connection that was idle for longer is checked before it is used.
 _CHECK_AFTER_S: Final = 30.0
@@ -51,11 +52,12 @@ class MythDatabaseError(MythJobsError):
 
 class MythDatabase:
     """One connection, for one thread. It is opened by the first statement and, when it is lost, by
-    the next. Raises ConfigError (access refused), Unreachable (no server, connection lost) and
-    MythDatabaseError (the statement failed)."""
+    the next. Raises ConfigError (access refused), Unreachable (no server, connection lost, no
+    answer in time) and MythDatabaseError (the statement failed)."""
 
-    def __init__(self, address: DatabaseAddress) -> None:
+    def __init__(self, address: DatabaseAddress, *, timeout_s: float = TIMEOUT_S) -> None:
         self.address = address
+        self._timeout_s = timeout_s
         self._connection: pymysql.Connection[Any] | None = None
         self._used_s = 0.0
 
@@ -147,6 +149,13 @@ class MythDatabase:
             raise MythDatabaseError(
                 f"MythTV's database {self.address.label} failed: {text} (error {number})"
             ) from None
+        except UnicodeError as error:
+            # What the server has sent after it is not read.
+            self.close()
+            raise MythDatabaseError(
+                f"MythTV's database {self.address.label} has or gets a text that is not valid "
+                f"({error})"
+            ) from None
         self._used_s = time.monotonic()
 
     def _open(self) -> pymysql.Connection[Any]:
@@ -182,8 +191,8 @@ class MythDatabase:
                 charset="utf8mb4",
                 autocommit=True,
                 connect_timeout=_CONNECT_TIMEOUT_S,
-                read_timeout=_TIMEOUT_S,
-                write_timeout=_TIMEOUT_S,
+                read_timeout=self._timeout_s,
+                write_timeout=self._timeout_s,
                 cursorclass=pymysql.cursors.DictCursor,
                 conv={each: to for each, to in conversions.items() if each not in texts},
                 # As MythTV does: times are UTC, and strict mode would refuse its own defaults.

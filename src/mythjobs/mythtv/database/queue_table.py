@@ -54,9 +54,13 @@ class QueueDatabase:
             )
         )
 
-    def write(self, row_id: int, *, host: str, change: RowChange) -> bool:
-        """Change a row of `host`, and its `statustime` in any case. Return False if the row is gone
-        or another host's."""
+    def write(self, row_id: int, *, host: str, state: int, change: RowChange) -> bool:
+        """Change a row of `host` that has this state, and its `statustime` in any case. Return
+        False if the row is gone, another host's, or has another state.
+
+        A server that was frozen carries out a statement when its client has long given it up: the
+        state keeps it from overwriting what was written since.
+        """
         columns, values = ["statustime = CURRENT_TIMESTAMP"], list[object]()
         if change.state is not None:
             columns.append("status = %s")
@@ -68,13 +72,16 @@ class QueueDatabase:
             columns.append("cmds = IF(cmds = %s, 0, cmds)")
             values.append(int(change.handled_command))
         changed = self._database.execute(
-            f"UPDATE jobqueue SET {', '.join(columns)} WHERE id = %s AND hostname = %s",
+            f"UPDATE jobqueue SET {', '.join(columns)} "
+            "WHERE id = %s AND hostname = %s AND status = %s",
             *values,
             row_id,
             host,
+            int(state),
         )
         # A second write within a second changes no value, so the server counts no row.
-        return bool(changed) or self._holds(row_id, host)
+        after = state if change.state is None else change.state.value
+        return bool(changed) or self._holds(row_id, host, after)
 
     def mark_in_use(self, keys: Collection[tuple[int, int]], *, host: str) -> None:
         """Let the marks `jobqueue` of `host` in `inuseprograms` be exactly those of these
@@ -102,10 +109,13 @@ class QueueDatabase:
                 ],
             )
 
-    def _holds(self, row_id: int, host: str) -> bool:
+    def _holds(self, row_id: int, host: str, state: int) -> bool:
         return bool(
             self._database.query(
-                "SELECT 1 FROM jobqueue WHERE id = %s AND hostname = %s", row_id, host
+                "SELECT 1 FROM jobqueue WHERE id = %s AND hostname = %s AND status = %s",
+                row_id,
+                host,
+                int(state),
             )
         )
 

@@ -10,13 +10,12 @@ from mythjobs.errors import ProtocolError
 from mythjobs.mythtv.database import profiles, settings
 from mythjobs.mythtv.database.connection import MythDatabase, read_schema
 from mythjobs.mythtv.database.profiles import RuleJobs, TranscodeProfile
+from mythjobs.mythtv.json_values import Json, read_number, read_table, read_tables, read_text
 from mythjobs.mythtv.services.client import Services
 
 TEMPLATE: Final = 11  # record.type: values of new rules; it records nothing
 _ANY_TYPE: Final = 4  # the Services API gives names of types
 _LIMIT: Final = "jobqueuemaxsimultaneousjobs"
-# Hosts with one of these settings run jobs; others are frontends.
-_JOB_SETTINGS: Final = ("jobqueue", "joballow", "backendserver")
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,7 @@ def read_installation_from_services(services: Services, source: str) -> MythInst
 
     The API does not show which hosts only have storage groups.
     """
-    hosts = {}
-    for host in services.host_names():
-        found = _lower(services.settings(host))
-        if any(each.startswith(_JOB_SETTINGS) for each in found):
-            hosts[host] = found
+    hosts = {host: _lower(found) for host, found in services.job_hosts().items()}
     groups = services.get("Capture/GetRecProfileGroupList")
     rules = services.get("Dvr/GetRecordScheduleList")
     return MythInstallation(
@@ -94,18 +89,20 @@ def with_previous_limits(
 
 def _parse_profiles(groups: Mapping[str, Any]) -> list[TranscodeProfile]:
     return [
-        TranscodeProfile(int(each["Id"]), str(each["Name"] or ""), bool(each.get("RecProfParams")))
+        TranscodeProfile(
+            read_number(each, "Id"), read_text(each, "Name"), bool(each.get("RecProfParams"))
+        )
         for group in _list(groups, "RecProfileGroupList", "RecProfileGroups")
         if group.get("CardType") == "TRANSCODE"
-        for each in group.get("RecProfiles") or []
+        for each in read_tables(group, "RecProfiles")
     ]
 
 
 def _parse_rule(rule: Mapping[str, Any]) -> RuleJobs:
     return RuleJobs(
-        id=int(rule["Id"]),
-        type=TEMPLATE if "Template" in str(rule.get("Type")) else _ANY_TYPE,
-        title=str(rule.get("Title") or ""),
+        id=read_number(rule, "Id"),
+        type=TEMPLATE if "Template" in read_text(rule, "Type") else _ANY_TYPE,
+        title=read_text(rule, "Title"),
         is_inactive=rule.get("Inactive") is True,
         transcode=rule.get("AutoTranscode") is True,
         commflag=rule.get("AutoCommflag") is True,
@@ -116,7 +113,7 @@ def _parse_rule(rule: Mapping[str, Any]) -> RuleJobs:
             rule.get("AutoUserJob3") is True,
             rule.get("AutoUserJob4") is True,
         ),
-        transcoder=int(rule.get("Transcoder") or 0),
+        transcoder=read_number(rule, "Transcoder"),
     )
 
 
@@ -124,9 +121,8 @@ def _lower(settings: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in settings.items()}
 
 
-def _list(answer: Mapping[str, Any], outer: str, inner: str) -> list[dict[str, Any]]:
-    table = answer.get(outer)
-    found = table.get(inner) if isinstance(table, dict) else None
-    if not isinstance(found, list):
+def _list(answer: Mapping[str, Any], outer: str, inner: str) -> list[Json]:
+    table = read_table(answer, outer)
+    if inner not in table:
         raise ProtocolError(f"the backend answered without {outer}")
-    return [each for each in found if isinstance(each, dict)]
+    return read_tables(table, inner)

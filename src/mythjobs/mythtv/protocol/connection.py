@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections import deque
@@ -14,7 +15,10 @@ from mythjobs.mythtv.protocol.frames import NEWEST, TOKENS, FrameDecoder, encode
 CONNECT_TIMEOUT_S: Final = 10.0
 # The backend answers within milliseconds, and some refused requests never.
 REQUEST_TIMEOUT_S: Final = 15.0
+# A message is sent in one write: if its end does not follow, the beginning was no message.
+_PART_TIMEOUT_S: Final = 30.0
 _CHUNK_BYTES: Final = 256 * 1024
+_VERSION: Final = re.compile(r"[0-9]{1,6}")
 # Monitors only listen, so a backend that lost its power is noticed by keepalive: 60 s.
 _KEEPALIVE: Final = (
     (socket.TCP_KEEPIDLE, 30),
@@ -30,11 +34,16 @@ class BackendConnection:
     ProtocolError if it does not answer like a backend. After an error the connection is closed.
     """
 
-    def __init__(self, sock: socket.socket, label: str) -> None:
+    def __init__(
+        self, sock: socket.socket, label: str, *, part_timeout_s: float = _PART_TIMEOUT_S
+    ) -> None:
         self._sock = sock
         self._label = label
+        self._part_timeout_s = part_timeout_s
         self._decoder = FrameDecoder()
         self._messages: deque[list[str]] = deque()
+        # Until when a message of which a part has arrived must be complete.
+        self._part_deadline_s: float | None = None
         self.version = NEWEST
 
     def __enter__(self) -> BackendConnection:
@@ -61,7 +70,9 @@ class BackendConnection:
         self._send(*fields)
         deadline = time.monotonic() + timeout_s
         while True:
-            message = self._receive(deadline - time.monotonic())
+            left_s = deadline - time.monotonic()
+            # Events may arrive faster than they are passed over.
+            message = self._receive(left_s) if left_s > 0 else None
             if message is None:
                 raise self._lost(f"did not answer {fields[0].split()[0]} in {timeout_s:g} s")
             if message[0] != "BACKEND_MESSAGE":
@@ -91,7 +102,10 @@ class BackendConnection:
         """Offer a version. Return it if the backend accepts, else the backend's version; then the
         backend has closed the connection."""
         reply = self.request(f"MYTH_PROTO_VERSION {version} {TOKENS[version]}")
-        if len(reply) < 2 or reply[0] not in ("ACCEPT", "REJECT") or not reply[1].isdecimal():
+        if (
+            len(reply) < 2 or reply[0] not in ("ACCEPT", "REJECT")
+            or not _VERSION.fullmatch(reply[1])
+        ):  # fmt: skip
             raise self._refused(
                 f"answered {reply!r:.100} to the handshake; it is no MythTV backend"
             )
@@ -110,20 +124,42 @@ class BackendConnection:
     def _receive(self, timeout_s: float | None) -> list[str] | None:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._messages:
-            left_s = None if deadline is None else deadline - time.monotonic()
-            if left_s is not None and left_s <= 0:
+            limits = [each for each in (deadline, self._part_deadline_s) if each is not None]
+            left_s = min(limits) - time.monotonic() if limits else None
+            if left_s is None or left_s > 0:
+                self._read(left_s)
+            elif deadline is not None and time.monotonic() >= deadline:
                 return None
-            try:
-                self._sock.settimeout(left_s)
-                data = self._sock.recv(_CHUNK_BYTES)
-            except TimeoutError:
-                return None
-            except OSError as error:
-                raise self._lost(f"cannot be reached ({error})") from error
-            if not data:
-                raise self._lost("closed the connection")
-            self._messages.extend(self._decoder.feed(data))
+            else:
+                raise self._lost(
+                    f"sent a part of a message, and no end in {self._part_timeout_s:g} s"
+                )
         return self._messages.popleft()
+
+    def _read(self, timeout_s: float | None) -> None:
+        """Read what has arrived, or nothing in time."""
+        try:
+            self._sock.settimeout(timeout_s)
+            data = self._sock.recv(_CHUNK_BYTES)
+        except TimeoutError:
+            return
+        except OSError as error:
+            raise self._lost(f"cannot be reached ({error})") from error
+        if not data:
+            raise self._lost("closed the connection")
+        self._decode(data)
+
+    def _decode(self, data: bytes) -> None:
+        try:
+            found = self._decoder.feed(data)
+        except ProtocolError:
+            self._sock.close()
+            raise
+        self._messages.extend(found)
+        if not self._decoder.has_part:
+            self._part_deadline_s = None
+        elif found or self._part_deadline_s is None:
+            self._part_deadline_s = time.monotonic() + self._part_timeout_s
 
     def _lost(self, what: str) -> Unreachable:
         self._sock.close()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from mythjobs.errors import ProtocolError
 from mythjobs.mythtv.protocol.frames import parse_program
 from mythjobs.mythtv.recording import parse_time
+
+_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -18,14 +22,19 @@ class SystemEvent:
     fields: Mapping[str, str]
 
     @property
+    def recording_status(self) -> int | None:
+        """Status of the recording as in `recording.RECORDED`, None for another event."""
+        return _parse_number(self.fields.get("RECSTATUS", ""))
+
+    @property
     def recording_key(self) -> tuple[int, int] | None:
         """(chanid, start in ms), None for an event that is not about a recording."""
         try:
             start_ms = parse_time(self.fields.get("STARTTIME"))
-            chanid = int(self.fields["CHANID"])
-        except (KeyError, ValueError, ProtocolError):
+        except ProtocolError:
             return None
-        return None if start_ms is None else (chanid, start_ms)
+        chanid = _parse_number(self.fields.get("CHANID", ""))
+        return None if start_ms is None or chanid is None else (chanid, start_ms)
 
 
 @dataclass(frozen=True)
@@ -91,13 +100,15 @@ def _parse_list_change(
         if program is None:
             # A text with the separator in it shifts the fields: only "something changed" is known.
             return RecordingListChanged("", 0)
-        try:
-            return RecordingUpdated(
-                int(program["chanid"]),
-                int(program["recstartts"]) * 1000,
-                int(program["recstatus"]),
-            )
-        except ValueError:
+        numbers = [_parse_number(program[each]) for each in ("chanid", "recstartts", "recstatus")]
+        chanid, start_s, status = numbers
+        if chanid is None or start_s is None or status is None:
             return RecordingListChanged("", 0)
-    number = arguments[1] if len(arguments) > 1 else ""
-    return RecordingListChanged(kind, int(number) if number.isdecimal() else 0)
+        return RecordingUpdated(chanid, start_s * 1000, status)
+    number = _parse_number(arguments[1]) if len(arguments) > 1 else None
+    return RecordingListChanged(kind, number or 0)
+
+
+def _parse_number(text: str) -> int | None:
+    """Return the number, None for a text that is none, or of more digits than MythTV has."""
+    return int(text) if _NUMBER.fullmatch(text) else None

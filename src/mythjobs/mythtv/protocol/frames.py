@@ -61,6 +61,11 @@ class FrameDecoder:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
+    @property
+    def has_part(self) -> bool:
+        """Whether the beginning of a frame has arrived, and its end has not."""
+        return bool(self._buffer)
+
     def feed(self, data: bytes) -> list[list[str]]:
         """Return the fields of each frame completed by `data`. Raises ProtocolError."""
         self._buffer += data

@@ -209,7 +209,8 @@ def check_copy(services: Services, path: Path, recordedid: int, file: str, group
     size = path.stat().st_size
     for offset in {0, max(size - _HASHED_BYTES, 0)}:
         count = min(_HASHED_BYTES, size - offset)
-        if _read_range(services, recordedid, offset, count) != _read_part(path, offset, count):
+        found = services.read_range(_METHOD, {"RecordedId": recordedid}, offset, count)
+        if found != _read_part(path, offset, count):
             raise ProtocolError(f"the copy {path} differs from the recording; copy it again")
 
 
@@ -226,16 +227,6 @@ def compute_hash(path: Path) -> str:
         part = part[: len(part) // 8 * 8]
         total += sum(struct.unpack(f"<{len(part) // 8}Q", part))
     return f"{total & 0xFFFF_FFFF_FFFF_FFFF:x}"
-
-
-def _read_range(services: Services, recordedid: int, offset: int, count: int) -> bytes:
-    response = services.send(
-        "GET",
-        _METHOD,
-        {"RecordedId": recordedid},
-        headers={"Range": f"bytes={offset}-{offset + count - 1}"},
-    )
-    return response.content
 
 
 def _read_part(path: Path, offset: int, count: int) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.namespaces import Network
+from tests.support.programs import link_programs
 
 PROGRAM: Final = (sys.executable, "-m", "mythjobs")
 _TIMEOUT_S: Final = 60
@@ -26,7 +27,8 @@ class Machine:
         runtime = root / "run"
         runtime.mkdir(parents=True)
         self._prefix = [*network.prefix(number), *program, "--state-dir", str(root / "state")]
-        self._env = os.environ | {"XDG_RUNTIME_DIR": str(runtime)}
+        path = link_programs(root / "programs", "date", "ip", "seq", "sh", "sleep")
+        self._env = os.environ | {"PATH": path, "XDG_RUNTIME_DIR": str(runtime)}
         self._root = root
         self.state = root / "state"
         self.programs: list[subprocess.Popen[bytes]] = []
@@ -44,6 +46,12 @@ class Machine:
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.call(*arguments, "--json"))
+
+    def follow(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command whose output is read later."""
+        return subprocess.Popen(
+            [*self._prefix, *arguments], env=self._env, stdout=subprocess.PIPE, text=True
+        )
 
     def start(self, *arguments: str, ready: str) -> None:
         """Start a long-running program; return once it has printed `ready`."""

@@ -51,7 +51,8 @@ def machines(
 
 
 class Witness:
-    """A job that notes each tenth of a second that it runs, until it is told to end."""
+    """A job that notes each tenth of a second that it runs, until it is told to end. It notes them
+    in a file, at once, and in its output."""
 
     def __init__(self, first: Machine, directory: Path, *options: str, terms: str) -> None:
         self._first = first
@@ -61,7 +62,8 @@ class Witness:
         definition = directory / f"{name}.toml"
         script = (
             f"while ! test -e {self._gate}; do "
-            f'date +%s%N >> "{directory}/$MYTHJOBS_ATTEMPT.log"; sleep 0.1; done'
+            f'now=$(date +%s%N); echo $now; echo $now >>"{directory}/$MYTHJOBS_ATTEMPT.log"; '
+            "sleep 0.1; done"
         )
         definition.write_text(f"name = '{name}'\nshell = '''{script}'''\n{terms}\n")
         first.call("command", "add", str(definition))
@@ -83,11 +85,25 @@ class Witness:
         raise AssertionError(f"attempt {attempt} does not run")
 
     def finish(self) -> list[str]:
-        """Let the job end. Return the machines of its attempts, the first one first."""
+        """Let the job end, and compare its output with the file. Return the machines of its
+        attempts, the first one first."""
         self._gate.touch()
         self._first.call("wait", str(self.job))
         shown: dict[str, Any] = self._first.json("show", str(self.job))
-        return [each["machine"] for each in sorted(shown["attempts"], key=lambda each: each["n"])]
+        attempts = sorted(shown["attempts"], key=lambda each: each["n"])
+        output = self._first.call("log", str(self.job))
+        assert [int(line) for line in output.split()] == self.read(attempts[-1]["n"])
+        return [each["machine"] for each in attempts]
+
+
+def wait_for_state(first: Machine, state: str) -> None:
+    """Wait until the master shows the second machine in this state."""
+    for _ in range(600):
+        found = {each["name"]: each["state"] for each in first.json("machines")}
+        if found["attic"] == state:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"attic is {found['attic']}, not {state}")
 
 
 KEEP: Final = "silence = 'keep'"
@@ -100,7 +116,7 @@ def test_a_short_cut_has_no_effect(
     before = second.read_log().count(_LOST)
     witness = Witness(first, tmp_path, terms=KEEP)
     network.set_link(up=False)
-    witness.wait_for(1, 4)
+    witness.wait_for(1, 2)
     network.set_link(up=True)
     witness.wait_for(1, 12)
     assert witness.finish() == ["attic"]
@@ -121,10 +137,33 @@ def test_a_cut_in_one_direction_ends_the_connection_on_both_sides(
     second.wait_for(_LOST, lost + 1)
     if sender == 1:
         first.wait_for(silent, closed + 1)
+    wait_for_state(first, "away")
     witness.wait_for(1, 2)
     network.set_sending(sender, on=True)
     second.wait_for(_CONNECTED, connected + 1)
+    wait_for_state(first, "up")
     assert witness.finish() == ["attic"]
+
+
+def test_a_cut_until_both_sides_have_given_up_loses_no_output(
+    network: Network, machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    """The job's output is followed meanwhile: the reader gets each line, and each one once."""
+    first, second = machines
+    witness = Witness(first, tmp_path, terms=KEEP)
+    connected = second.read_log().count(_CONNECTED)
+    with first.follow("log", str(witness.job), "--follow") as reader:
+        witness.wait_for(1)
+        network.set_link(up=False)
+        wait_for_state(first, "away")
+        witness.wait_for(1, 5)
+        network.set_link(up=True)
+        second.wait_for(_CONNECTED, connected + 1)
+        wait_for_state(first, "up")
+        witness.wait_for(1, 2)
+        assert witness.finish() == ["attic"]
+        followed, _ = reader.communicate(timeout=60)
+    assert [int(line) for line in followed.split()] == witness.read(1)
 
 
 def test_a_stopped_master_loses_no_job(machines: tuple[Machine, Machine], tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from websockets.exceptions import ConnectionClosed
 
 from mythjobs.agent.master_address import find_master
 from mythjobs.config import tls_client
+from mythjobs.errors import NotAllowed
+from mythjobs.protocol import joining
 from tests.integration.web.network_master import (
     invite,
     join,
@@ -92,4 +94,33 @@ def test_closing_the_network_disconnects_machines_and_keeps_this_one(tmp_path: P
         await shake_hands(attic)
         assert (await master.request_tcp("GET", "/api/v1/status")).status == 200
 
+    run(tmp_path, story)
+
+
+def test_what_is_refused_is_logged_without_secrets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(master: ServedMaster) -> None:
+        await open_network(master)
+        token = await invite(master)
+        guess = token._replace(secret=bytes(16))
+        with pytest.raises(NotAllowed):
+            await join(make_state(tmp_path, "attic"), guess)
+        await asyncio.to_thread(_request_tls, master.port, "GET", "/api/v1/jobs")
+        reader, writer = await asyncio.open_connection("127.0.0.1", master.port)
+        writer.write(b"\x16\x03\x01\0\4evil")
+        await reader.read()  # an alert, or nothing, and the end of the connection
+        writer.close()
+        refused = [each for each in caplog.messages if each.startswith("refused 127.0.0.1: ")]
+        causes = [each.removeprefix("refused 127.0.0.1: ") for each in refused]
+        assert causes[:2] == [
+            "its join token is not valid",
+            "only agents can use this port from the network; use mythjobs on the master's machine",
+        ]
+        assert causes[2].startswith("the TLS handshake failed (")
+        await join(make_state(tmp_path, "attic"), token)
+        assert "machine attic has joined with a token" in caplog.messages
+        assert joining.format_token(token).split(".")[3].partition("@")[0] not in caplog.text
+
+    caplog.set_level("INFO")
     run(tmp_path, story)

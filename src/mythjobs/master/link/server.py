@@ -42,12 +42,14 @@ class Peer(NamedTuple):
 
     is_local: through the Unix socket in the master's state directory, from its owner or root.
     fingerprint: of the TLS certificate that the connection was given, "" without TLS.
-    on_identified: called once the machine is known.
+    on_identified: called once the machine is known. on_refused: called with the cause if it is not
+    let in; None: the log gets a line each time, which nobody but this machine's owner can cause.
     """
 
     is_local: bool
     fingerprint: str = ""
     on_identified: Callable[[], None] = lambda: None
+    on_refused: Callable[[str], None] | None = None
 
 
 class LinkServer:
@@ -80,16 +82,9 @@ class LinkServer:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S) as deadline:
                 await self._run_session(agent, peer, deadline)
         except TimeoutError:
-            log.warning(
-                "%s sent nothing within the timeout; connection closed", agent, extra=agent.fields
-            )
+            _report(agent, peer, "sent nothing within the timeout; connection closed")
         except ProtocolError as error:
-            log.warning(
-                "%s violated the protocol, connection closed: %s",
-                agent,
-                error.sentence,
-                extra=agent.fields,
-            )
+            _report(agent, peer, f"violated the protocol, connection closed: {error.sentence}")
         except OSError:
             pass  # the agent disconnected
         finally:
@@ -111,7 +106,7 @@ class LinkServer:
         self._connections[agent.connection_id] = agent
         agent.name = hello.name
         try:
-            attached = await self._attach(agent, hello, peer.is_local)
+            attached = await self._attach(agent, hello, peer)
             if attached is not None:
                 await agent.send_handshake(self._make_welcome(challenge, hello, peer, attached))
                 peer.on_identified()
@@ -135,13 +130,11 @@ class LinkServer:
             if other.machine_id == machine_id:
                 other.request_close()
 
-    async def _attach(
-        self, agent: AgentConnection, hello: m.Hello, trusted: bool
-    ) -> Attached | None:
+    async def _attach(self, agent: AgentConnection, hello: m.Hello, peer: Peer) -> Attached | None:
         try:
-            attached = await self._master.execute(Attach(hello, trusted, agent.connection_id))
+            attached = await self._master.execute(Attach(hello, peer.is_local, agent.connection_id))
         except MythJobsError as error:
-            log.warning("%s was rejected: %s", agent, error.sentence, extra=agent.fields)
+            _report(agent, peer, f"was rejected: {error.sentence}")
             await agent.send_handshake(m.Refused(error.code, error.sentence))
             return None
         assert isinstance(attached, Attached)
@@ -186,6 +179,15 @@ class LinkServer:
         if len(rest) == len(frame.messages):
             return frame
         return msgspec.structs.replace(frame, messages=rest)
+
+
+def _report(agent: AgentConnection, peer: Peer, text: str) -> None:
+    """Log what went wrong with a connection."""
+    if agent.machine_id or peer.on_refused is None:
+        log.warning("%s %s", agent, text, extra=agent.fields)
+    else:
+        # A stranger must not fill the log.
+        peer.on_refused(f"agent {agent.name or 'of unknown name'} {text}")
 
 
 def _check_hello(data: bytes | None, challenge: m.Challenge, fingerprint: str) -> m.Hello | None:

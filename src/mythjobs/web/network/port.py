@@ -9,12 +9,14 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Final, cast
 
 from mythjobs.errors import AlreadyRunning
 from mythjobs.web.network.listener import Listener
 from mythjobs.web.network.sockets import bind_all_addresses, bind_port
 from mythjobs.web.security.network_access import NetworkConnection
+from mythjobs.web.security.refusal_log import RefusalLog
 from mythjobs.web.security.strangers import Strangers
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
@@ -40,6 +42,7 @@ class Port:
         self._plain = plain
         self._secure = secure
         self._strangers = Strangers()
+        self._refusals = RefusalLog()
         self._accepting: asyncio.Task[None] | None = None
         self._starting: set[asyncio.Task[None]] = set()
         self.number = 0
@@ -71,6 +74,7 @@ class Port:
             await self._plain.open(bind_port(self.number))
             raise
         self._accepting = asyncio.create_task(self._accept(sock, make_context))
+        log.info("port %d is open on the network", self.number)
 
     async def listen_on_loopback(self) -> None:
         """Listen on this machine only, and close the connections of other machines."""
@@ -78,6 +82,7 @@ class Port:
             await self._stop_accepting()
             await self._plain.open(bind_port(self.number))
             self._secure.abort_connections()
+            log.info("port %d is closed on the network", self.number)
 
     async def _stop_accepting(self) -> None:
         tasks = [*self._starting, *filter(None, [self._accepting])]
@@ -109,10 +114,12 @@ class Port:
         is_local = _is_loopback(address)
         if not is_local and not self._strangers.admit(address):
             connection.close()
+            self._refusals.add(address, "too many connections have not identified themselves")
             return
         release = (lambda: None) if is_local else (lambda: self._strangers.release(address))
         protocol = cast(NetworkConnection, self._secure.make_protocol())
         protocol.on_identified = release
+        protocol.on_refused = partial(self._refusals.add, address)
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
                 first = await _peek(connection)
@@ -123,9 +130,20 @@ class Port:
             if is_local:
                 await self._plain.serve(self._plain.make_protocol(), connection)
                 return
-            connection.send(_PLAIN_ANSWER)
+            if first >= 0:
+                connection.send(_PLAIN_ANSWER)
+                protocol.on_refused("it does not use TLS")
             connection.close()
-        except (OSError, TimeoutError):  # ssl.SSLError is an OSError
+        except ssl.SSLError as error:
+            connection.close()
+            protocol.on_refused(f"the TLS handshake failed ({error.reason})")
+        except ConnectionAbortedError:  # the timeout of the handshake
+            connection.close()
+            protocol.on_refused("the TLS handshake did not end")
+        except TimeoutError:
+            connection.close()
+            protocol.on_refused(f"it sent nothing for {HANDSHAKE_TIMEOUT_S:g} s")
+        except OSError:
             connection.close()
         except asyncio.CancelledError:
             connection.close()

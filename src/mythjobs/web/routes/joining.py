@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import Any, Final, Literal, cast
 
@@ -28,8 +29,10 @@ from mythjobs.protocol import handshake, joining
 from mythjobs.protocol import joining_responses as responses
 from mythjobs.web.network.control import Network
 from mythjobs.web.routes.request import ApiRequest, get_master
+from mythjobs.web.security.http_limits import LimitedConnection
 from mythjobs.web.server.openapi import error_responses
 
+log = logging.getLogger(__name__)
 _MAX_INVITATION_S: Final = 7 * 86_400.0
 _REFUSED: Final = (
     "the join token is not valid: it was used, it has expired, or it is of another master; run "
@@ -155,6 +158,7 @@ async def answer_request(
     approval = requests.ApproveMachine(waiting.machine_key, waiting.name, data.allow)
     joined: JoinedMachine = await get_master(request).execute(approval)
     waiting.state, waiting.name = "approved", joined.name
+    log.info("machine %s was approved and joins", joined.name, extra={"machine": joined.name})
     return {"name": joined.name, "approved": True}
 
 
@@ -172,6 +176,7 @@ async def rename_machine(
 async def revoke_machine(request: ApiRequest, name: FromPath[str]) -> responses.MachineName:
     master = get_master(request)
     connection: int | None = await master.execute(requests.RevokeMachine(name))
+    log.info("machine %s is revoked", name, extra={"machine": name})
     if connection is not None:
         master.links.close_connection(connection)
     return {"name": name}
@@ -198,7 +203,9 @@ async def join_with_token(request: ApiRequest, data: JSONBody[TokenJoin]) -> res
     master = get_master(request)
     joined: JoinedMachine | None = await master.execute(acceptance)
     if joined is None:
+        _get_connection(request).report("its join token is not valid")
         raise NotAllowed(_REFUSED)
+    log.info("machine %s has joined with a token", joined.name, extra={"machine": joined.name})
     return _describe_joined(master, joined.name)
 
 
@@ -252,6 +259,10 @@ def _decode_hex(field: str, text: str, size: int) -> bytes:
     if data is None:
         raise BadRequest(f"{field}: must be {size} bytes in lower-case hex")
     return data
+
+
+def _get_connection(request: ApiRequest) -> LimitedConnection:
+    return cast(LimitedConnection, request.scope["state"]["connection"])
 
 
 def _get_network(request: ApiRequest) -> Network:

@@ -68,6 +68,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def _reject(self, status: int, sentence: str) -> None:
         """Send an error response before the request is complete, and close the connection."""
+        self.report(sentence)
         body = encode_error("bad_request", sentence, 2)
         headers = [
             *self.server_state.default_headers,
@@ -78,6 +79,9 @@ class LimitedConnection(HttpToolsProtocol):
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
         self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
         self.transport.close()
+
+    def report(self, cause: str) -> None:
+        """Called when the connection is closed for a cause."""
 
     def _start_timer(self) -> None:
         self._received_bytes = 0
@@ -93,6 +97,7 @@ class LimitedConnection(HttpToolsProtocol):
         if self._in_head or (
             self._received_bytes < MIN_BYTES_PER_INTERVAL and not self.flow.read_paused
         ):
+            self.report("its request arrived too slowly")
             self.transport.close()
         else:
             self._start_timer()

@@ -38,12 +38,14 @@ class NetworkAccess:
         self._admits_metrics = admits_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection: NetworkConnection = scope["state"]["connection"]
         try:
             if self._admits_metrics(scope, AccessHeaders(scope["headers"])):
-                scope["state"]["connection"].identify()
+                connection.identify()
             else:
                 _check(scope)
         except RequestRejected as rejection:
+            connection.on_refused(rejection.sentence)
             await send_rejection(scope, send, rejection)
             return
         scope["state"]["submitter"] = ""
@@ -76,6 +78,8 @@ class NetworkConnection(LimitedConnection):
     fingerprint = ""  # SHA-256 of the certificate that this connection was given, in hex
     is_unused = True  # the TLS handshake has not been completed
     on_identified: Callable[[], None] | None = None
+    # Called with a cause each time that something is refused.
+    on_refused: Callable[[str], None] = staticmethod(lambda cause: None)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.is_unused = False
@@ -91,3 +95,6 @@ class NetworkConnection(LimitedConnection):
         call, self.on_identified = self.on_identified, None
         if call is not None:
             call()
+
+    def report(self, cause: str) -> None:
+        self.on_refused(cause)

@@ -75,8 +75,14 @@ async def serve_agent_link(links: LinkServer, scope: Scope, receive: Receive, se
     # Only connections through the Unix socket have a peer uid, which was checked; only those with
     # TLS have a fingerprint.
     state = scope["state"]
-    identify = getattr(state["connection"], "identify", lambda: None)
-    peer = Peer("peer_uid" in state, state.get("fingerprint", ""), identify)
+    connection = state["connection"]
+    identify = getattr(connection, "identify", lambda: None)
+    peer = Peer(
+        "peer_uid" in state,
+        state.get("fingerprint", ""),
+        identify,
+        getattr(connection, "on_refused", None),
+    )
     # From here on the link uses the connection itself (LinkSocket), not ASGI.
     await links.serve(state["websocket"], peer)
 

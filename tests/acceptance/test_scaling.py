@@ -101,7 +101,7 @@ def test_jobs_of_a_new_command_run_one_by_one_until_they_are_measured(
     )
     # Jobs that use nothing do not keep each other out, however few cores the machine has.
     shown = program.wait(lambda found: found["running"] == len(jobs), "machine", "show", name)
-    assert shown["scaling"]["load"]["memory_bytes"] > 0
+    assert shown["load"]["memory_bytes"] > 0
     # Its jobs have a low priority.
     [pid, *_] = [int(each) for each in find_pids("read line <")]
     assert os.getpriority(os.PRIO_PROCESS, pid) == 19

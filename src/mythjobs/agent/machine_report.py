@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import msgspec
 
 from mythjobs.agent.core.core import AgentCore
+from mythjobs.agent.load_meter import LoadMeter
 from mythjobs.agent.scaler import Scaler
 from mythjobs.clock import Now
 from mythjobs.protocol import messages as m
@@ -14,11 +18,27 @@ from mythjobs.protocol.scaling import MachineDescription
 class MachineReport:
     """Adds to the frames of the core what has changed since the last one."""
 
-    def __init__(self, core: AgentCore, scaler: Scaler | None) -> None:
+    def __init__(self, core: AgentCore, scaler: Scaler | None, output_directory: Path) -> None:
         self._core = core
         self._scaler = scaler
+        # A scaler measures the load by itself.
+        self._meter = LoadMeter(output_directory) if scaler is None else None
         self._description: MachineDescription | None = None
         self._is_description_due = False
+
+    def close(self) -> None:
+        """Close the files of the measurement, and save what the scaler has learned."""
+        for each in (self._scaler, self._meter):
+            if each is not None:
+                each.close()
+
+    def measure_load(self, reaper_pids: Sequence[int], now: Now) -> None:
+        """Measure the load for the heartbeat that is due. Not called while the scaler measures it
+        every second."""
+        if self._meter is not None:
+            self._meter.measure(reaper_pids, now)
+        elif self._scaler is not None:
+            self._scaler.step(reaper_pids, now)
 
     def set_description(self, found: MachineDescription) -> None:
         self._description, self._is_description_due = found, True
@@ -40,7 +60,8 @@ class MachineReport:
             self._is_description_due = False
             frame = msgspec.structs.replace(frame, description=self._description)
         if scaler is None:
-            return frame
+            load = self._meter.load if self._meter is not None and has_heartbeat else None
+            return frame if load is None else msgspec.structs.replace(frame, load=load)
         scaler.mark_sent(headroom)
         if not is_due and not has_heartbeat:
             return frame

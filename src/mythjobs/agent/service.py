@@ -120,7 +120,7 @@ class Agent:
         )
         self._scanner = OutputScanner(directory.output)
         self._inputs = InputChecker(self._on_inputs_checked, own.roots)
-        self._report = report = MachineReport(core, self._scaler)
+        self._report = report = MachineReport(core, self._scaler, directory.output)
         self._prober = Prober(directory.probes, env["PATH"], report.set_description)
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._failure: Exception | None = None
@@ -152,8 +152,7 @@ class Agent:
             await asyncio.wait([serving])
             await self._reapers.close()
             self._journal.close()
-            if self._scaler is not None:
-                self._scaler.close()
+            self._report.close()
         if not serving.cancelled():
             serving.result()
         if self._failure is not None:
@@ -360,9 +359,10 @@ class Agent:
         self._execute(self._core.on_master_frame(frame, now))
 
     def on_heartbeat_due(self, now: Now) -> None:
-        if self._scaler is not None and self._scaling_timer is None:
-            # No job runs: keep the load of other programs known, at the cost of a few readings.
-            self._scaler.step([int(each) for each in self._reapers.pids()], now)
+        if self._scaling_timer is None:
+            # No job runs, or their number does not depend on the load: keep the load known, at the
+            # cost of a few readings.
+            self._report.measure_load([int(each) for each in self._reapers.pids()], now)
         self._execute(self._core.on_heartbeat_due(now))
 
     def next_frame(self, now: Now) -> m.AgentFrame | None:

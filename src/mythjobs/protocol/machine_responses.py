@@ -64,7 +64,8 @@ class UnreadablePath(TypedDict):
 
 
 class MachineDetails(MachineSummary):
-    """A machine. labels: of the settings, and found. gpus, mounts: as the machine reported last."""
+    """A machine. labels: of the settings, and found. gpus, mounts: as the machine reported last.
+    load: a LoadReport, None while unknown."""
 
     zone: str
     labels: list[str]
@@ -75,6 +76,7 @@ class MachineDetails(MachineSummary):
     own_policy: dict[str, Any]
     overrides: list[ActiveOverride]
     scaling: ScalingDetails | None
+    load: dict[str, Any] | None
 
 
 class DeadMachine(TypedDict):

@@ -67,9 +67,8 @@ class LoadReport(Struct, frozen=True):
 
 class ScalingDetails(TypedDict):
     """How a machine scales. sentence: why it runs as many jobs as it does. fits: how many further
-    jobs of a command have room. reasons: why none has. load: a LoadReport, None while unknown."""
+    jobs of a command have room. reasons: why none has."""
 
     sentence: str
     fits: dict[str, int]
     reasons: dict[str, str]
-    load: dict[str, Any] | None

@@ -102,6 +102,7 @@ WHOLE_MACHINE: dict[str, Any] = {
     "settings": {"jobs": 4, "allow": {"except": ["backup"]}},
     "overrides": [],
     "scaling": None,
+    "load": None,
     "own_policy": {},
 }
 

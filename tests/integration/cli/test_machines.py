@@ -50,7 +50,7 @@ def test_the_load_of_a_machine_is_shown_with_the_reason_for_its_jobs(
     scaling = {"sentence": sentence, "fits": {}, "reasons": {"copy": "…", "flag": "no memory"}}
     hidden = [{"path": "/mnt/nas", "until_ms": 1_800_000_000_000}]
     master.answers["GET machines/attic"] = {
-        **WHOLE_MACHINE, "scaling": {**scaling, "load": LOAD}, "gpus": ["GT 1030"],
+        **WHOLE_MACHINE, "scaling": scaling, "load": LOAD, "gpus": ["GT 1030"],
         "hidden_paths": hidden,
     }  # fmt: skip
     shown = call("machine", "show", "attic").out

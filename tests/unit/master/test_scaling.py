@@ -170,24 +170,24 @@ def test_footprints_are_kept_and_a_new_machine_gets_them(
 
 def details(master: Harness) -> Any:
     with master.store.snapshot() as tx:
-        return explain_machine.read_machine(tx, master.core.state, "attic", master.now)["scaling"]
+        return explain_machine.read_machine(tx, master.core.state, "attic", master.now)
 
 
 def test_the_machine_s_page_says_why_it_runs_no_more(
     master: Harness, machine: ScalingMachine
 ) -> None:
-    assert details(master)["sentence"] == "has not reported its load yet"
+    assert details(master)["scaling"]["sentence"] == "has not reported its load yet"
     load = LoadReport(2, 1.5, 0.2, 2**33, 2**32, {"sdb": DiskLoad(0.99, 0.0)})
     machine.heartbeat(copy=2, load=load)
-    assert details(master)["sentence"] == "runs 0 jobs and has room for more"
+    assert details(master)["scaling"]["sentence"] == "runs 0 jobs and has room for more"
     jobs = master.queue(3, "copy")
     assert master.take_grants() == jobs[:2]
     machine.start(*jobs[:2], copy=0, reasons={"copy": SATURATED})
     found = details(master)
-    assert found["sentence"] == f"runs 2 jobs and not 3: {SATURATED}"
+    assert found["scaling"]["sentence"] == f"runs 2 jobs and not 3: {SATURATED}"
     assert found["load"]["disks"] == {"sdb": {"busy": 0.99, "foreign": 0.0}}
     machine.send(m.Frozen(jobs[1], 1, ["pressure"]), headroom=False)
-    assert details(master)["sentence"] == (
+    assert details(master)["scaling"]["sentence"] == (
         f"runs 1 job and not 2: {SATURATED}; 1 frozen because of the load"
     )
 
@@ -197,7 +197,7 @@ def test_a_machine_of_an_older_version_has_fixed_slots(master: Harness) -> None:
     connection = master.join(cores=2)
     jobs = master.queue(5, "encode")
     assert master.take_grants() == jobs[:2]
-    assert details(master) is None
+    assert details(master)["scaling"] is None
     master.heartbeat(connection)
     assert master.received(m.Renew)[-1].waiting == []
 
@@ -239,3 +239,17 @@ def test_a_command_that_has_waited_long_for_room_is_named_to_the_machine(master:
     assert len(master.take_grants()) == 1
     machine.heartbeat(big=0, small=1)
     assert master.received(m.Renew)[-1].starving == []
+
+
+def test_the_load_is_shown_without_scaling_too_while_the_machine_is_connected(
+    master: Harness,
+) -> None:
+    connection = master.join(cores=2)
+    assert details(master)["load"] is None
+    load = LoadReport(2, 1.5, 0.2, 2**33, 2**32)
+    frame = m.AgentFrame(1, 0, 2, [m.Heartbeat(1, [])], load=load)
+    master.turn(requests.FrameReceived(connection, frame))
+    found = details(master)
+    assert (found["scaling"], found["load"]["cpu"]) == (None, 1.5)
+    master.turn(requests.Detached(connection))
+    assert details(master)["load"] is None

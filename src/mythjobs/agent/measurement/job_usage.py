@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -91,7 +91,7 @@ class JobUsageReader:
             # Without a cgroup, or with one that is empty now.
             pids = list(walk_tree(leader))
         if tree.readings < _FIRST_READINGS or tree.readings % _READINGS == 0:
-            tree.disks = self._find_disks(pids) or tree.disks or self._default_disks
+            tree.disks = find_disks(self._disk_map, pids) or tree.disks or self._default_disks
         tree.readings += 1
         ticks = pages = moved = 0
         waits = {}
@@ -138,25 +138,26 @@ class JobUsageReader:
         if moved or tree.cgroup_bytes is not None:
             tree.cgroup_bytes = moved
 
-    def _find_disks(self, pids: list[int]) -> tuple[str, ...]:
-        """Return the disks of the regular files that the processes have open."""
-        found: dict[str, None] = {}
-        count = 0
-        for pid in pids:
-            directory = f"/proc/{pid}/fd"
+
+def find_disks(disk_map: DiskMap, pids: Iterable[int]) -> tuple[str, ...]:
+    """Return the disks of the regular files that the processes have open."""
+    found: dict[str, None] = {}
+    count = 0
+    for pid in pids:
+        directory = f"/proc/{pid}/fd"
+        try:
+            names = procfs.list_directory(directory)
+        except OSError:
+            continue  # the process is gone, or belongs to another user
+        for name in names[: _MAX_FILES - count]:
+            count += 1
             try:
-                names = procfs.list_directory(directory)
+                status = os.stat(f"{directory}/{name}")
             except OSError:
-                continue  # the process is gone, or belongs to another user
-            for name in names[: _MAX_FILES - count]:
-                count += 1
-                try:
-                    status = os.stat(f"{directory}/{name}")
-                except OSError:
-                    continue
-                if stat.S_ISREG(status.st_mode) and (disk := self._disk_map.find(status.st_dev)):
-                    found[disk] = None
-        return tuple(found)
+                continue
+            if stat.S_ISREG(status.st_mode) and (disk := disk_map.find(status.st_dev)):
+                found[disk] = None
+    return tuple(found)
 
 
 def _add_gpu(tree: _Tree, used: GpuUsage, now_s: float) -> None:

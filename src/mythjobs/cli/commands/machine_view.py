@@ -34,7 +34,9 @@ def describe_machine(found: Json) -> Iterator[str]:
     if skew := describe_clock_skew(found["clock_ms"]):
         yield skew
     if found["scaling"] is not None:
-        yield from _describe_scaling(found["scaling"], has_jobs=found["running"] > 0)
+        yield from _describe_scaling(found["scaling"])
+    if found["load"] is not None:
+        yield from _describe_load(found["load"], has_jobs=found["running"] > 0)
     if found["labels"]:
         yield f"labels: {', '.join(found['labels'])}"
     if found["gpus"]:
@@ -63,13 +65,13 @@ def _join(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _describe_scaling(found: Json, *, has_jobs: bool) -> Iterator[str]:
+def _describe_scaling(found: Json) -> Iterator[str]:
     yield found["sentence"]
     for name, why in list(found["reasons"].items())[1:_MAX_REASONS]:
         yield f"no further job of {name}: {why}"
-    load = found["load"]
-    if load is None:
-        return
+
+
+def _describe_load(load: Json, *, has_jobs: bool) -> Iterator[str]:
     others = max(load["cpu"] - load["own_cpu"], 0.0)
     low = others - load["foreign_cpu"]
     low_priority = f" ({low:.1f} at low priority)" if low >= _MIN_CORES else ""

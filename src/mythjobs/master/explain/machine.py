@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -207,11 +207,19 @@ def read_machine(
         "own_policy": own_policy_to_table(machine.own),
         "overrides": overrides_of(tx, state, machine, now.wall_ms),
         "scaling": _describe_scaling(machine) if machine.has_scaling else None,
+        "load": _show_load(machine),
     }
 
 
+def _show_load(machine: Machine) -> dict[str, Any] | None:
+    if machine.load is None or machine.connection is None:
+        return None
+    found: dict[str, Any] = msgspec.to_builtins(machine.load)
+    return found
+
+
 def _describe_scaling(machine: Machine) -> ScalingDetails:
-    headroom, load = machine.headroom or Headroom(), machine.load
+    headroom = machine.headroom or Headroom()
     frozen = sum(PRESSURE_HOLDER in each.frozen_by for each in machine.live_attempts.values())
     running = sum(each.started_ms is not None for each in machine.live_attempts.values()) - frozen
     jobs = "1 job" if running == 1 else f"{running} jobs"
@@ -231,12 +239,7 @@ def _describe_scaling(machine: Machine) -> ScalingDetails:
         sentence = f"runs {jobs} and has room for more"
     if frozen:
         sentence += f"; {frozen} frozen because of the load"
-    return {
-        "sentence": sentence,
-        "fits": headroom.fits,
-        "reasons": headroom.reasons,
-        "load": None if load is None else msgspec.to_builtins(load),
-    }
+    return {"sentence": sentence, "fits": headroom.fits, "reasons": headroom.reasons}
 
 
 def settings_of(machine: Machine) -> dict[str, object]:

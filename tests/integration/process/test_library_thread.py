@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -169,12 +171,9 @@ class Woken(Exception):
     pass
 
 
-def start_signals_and_sleep(killer: Process) -> None:
-    killer.stdin.write(b"go\n")
-    time.sleep(60)
-
-
-def test_a_signal_still_interrupts_the_program() -> None:
+@contextmanager
+def woken_by_signal() -> Iterator[None]:
+    """Let the first SIGUSR1 raise Woken, and ignore further ones."""
     received: list[int] = []
 
     def wake(number: int, frame: FrameType | None) -> None:
@@ -183,15 +182,27 @@ def test_a_signal_still_interrupts_the_program() -> None:
             raise Woken
 
     before = signal.signal(signal.SIGUSR1, wake)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def start_signals_and_sleep(killer: Process) -> None:
+    killer.stdin.write(b"go\n")
+    time.sleep(60)
+
+
+def test_a_signal_still_interrupts_the_program() -> None:
     # Repeatedly: a signal between the last check and the sleep would not interrupt the sleep.
     text = 'read go; while kill -USR1 "$1"; do sleep 0.05; done'
-    killer = MythSystem.shell(text, str(os.getpid()), stdin=PIPE).start()
-    try:
-        with pytest.raises(Woken):
-            start_signals_and_sleep(killer)
-    finally:
-        killer.kill()
-        signal.signal(signal.SIGUSR1, before)
+    with woken_by_signal():
+        killer = MythSystem.shell(text, str(os.getpid()), stdin=PIPE).start()
+        try:
+            with pytest.raises(Woken):
+                start_signals_and_sleep(killer)
+        finally:
+            killer.kill()
 
 
 def test_children_have_no_signal_blocked() -> None:
@@ -222,22 +233,12 @@ def test_asyncio_waits_without_a_thread() -> None:
 
 def test_an_interrupted_run_ends_the_program(leash: tuple[str, int]) -> None:
     path, end = leash
-    received: list[int] = []
-
-    def wake(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) == 1:
-            raise Woken
-
-    before = signal.signal(signal.SIGUSR1, wake)
     # Repeatedly, as above: Python may be about to wait for its lock.
     text = 'exec 3<>"$2"; while kill -USR1 "$1"; do sleep 0.05; done'
-    try:
+    with woken_by_signal():
         with pytest.raises(Woken):
             MythSystem.shell(text, str(os.getpid()), path).run()
         wait_all_closed(end)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
 
 
 def test_without_session_a_program_stays_in_our_session() -> None:

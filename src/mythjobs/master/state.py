@@ -7,6 +7,7 @@ store. A turn changes a draft (a copy), which replaces the state after the commi
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -172,7 +173,6 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
         deferrals={each: Deferral(at, why) for each, at, why in commands.read_put_off(tx)},
         notify=notify,
     )
-    rows = machines.read_all(tx)
     overrides.remove_expired(tx, now.wall_ms)
     state.placement.overrides = {
         (each.machine_id, each.command_id): (each.kind, each.until_ms)
@@ -181,25 +181,46 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
     state.placement.semaphore_sizes = semaphores.read_all(tx)
     state.placement.freed_by_freeze = semaphores.read_free_when_frozen(tx)
     state.placement.disabled = frozenset(commands.read_disabled(tx))
-    times = [each.until_ms for each in state.deferrals.values()]
-    times += [each.pause_until_ms for each in rows if each.paused and each.pause_until_ms]
-    if state.notify.next_due_ms is not None:
-        times.append(state.notify.next_due_ms)
-    deadline_ms = deadlines.find_next_ms(tx, 0)
-    for each_ms in times if deadline_ms is None else [*times, deadline_ms]:
-        state.schedule_turn(each_ms)
-    for found in rows:
+    rows = machines.read_all(tx)
+    problems += _add_machines(state, rows)
+    state.problems = tuple(problems)
+    _schedule_timers(state, rows, deadlines.find_next_ms(tx, 0))
+    _add_live_attempts(state, machines.read_live_attempts(tx), now)
+    return state
+
+
+def _add_machines(state: MasterState, rows: Iterable[machines.MachineRow]) -> list[Problem]:
+    """Add the machines; return the problems of those that run nothing, as their settings cannot be
+    read."""
+    problems = []
+    for row in rows:
         try:
-            state.machines[found.machine_id] = machine_from_row(found)
+            state.machines[row.machine_id] = machine_from_row(row)
         except (ValueError, TypeError, KeyError, AttributeError, DefinitionError) as error:
-            what = f"machine {found.name} runs nothing, as its settings cannot be read"
+            what = f"machine {row.name} runs nothing, as its settings cannot be read"
             problems.append(Problem(what, error))
-            unreadable = found._replace(
+            without_rights = row._replace(
                 rights=ALLOW_NOTHING.to_json(), settings="{}", description="{}"
             )
-            state.machines[found.machine_id] = machine_from_row(unreadable)
-    state.problems = tuple(problems)
-    for row in machines.read_live_attempts(tx):
+            state.machines[row.machine_id] = machine_from_row(without_rights)
+    return problems
+
+
+def _schedule_timers(
+    state: MasterState, rows: Iterable[machines.MachineRow], deadline_ms: int | None
+) -> None:
+    """Schedule a turn for the first end of a deferral or pause, notification and deadline."""
+    times = [each.until_ms for each in state.deferrals.values()]
+    times += [each.pause_until_ms for each in rows if each.paused and each.pause_until_ms]
+    times += [each for each in (state.notify.next_due_ms, deadline_ms) if each is not None]
+    for each_ms in times:
+        state.schedule_turn(each_ms)
+
+
+def _add_live_attempts(
+    state: MasterState, rows: Iterable[machines.LiveAttemptRow], now: Now
+) -> None:
+    for row in rows:
         attempt = LiveAttempt(
             row.n,
             row.class_id,
@@ -219,7 +240,6 @@ def load_state(tx: Transaction, now: Now) -> MasterState:
             frozen_by=(USER_HOLDER,) if row.paused else (),
         )
         state.add_attempt(row.machine_id, row.job_id, attempt)
-    return state
 
 
 def machine_from_row(row: machines.MachineRow) -> Machine:

@@ -61,6 +61,14 @@ def read_stat_fields(pid: int) -> list[bytes]:
     return fields if len(fields) >= 20 else []
 
 
+def read_zombie_status(pid: int) -> int | None:
+    """Return the wait status of a zombie, or None if this process may not know it."""
+    fields = read_stat_fields(pid)
+    # The kernel shows 0 as field 52 to who may not read the process; such a process cannot read
+    # the file `io` either (do_task_stat() and do_io_accounting() in fs/proc).
+    return int(fields[49]) if len(fields) >= 50 and _read(f"/proc/{pid}/io") else None
+
+
 def read_disk_io_bytes(pid: int) -> tuple[int, int]:
     """Return the bytes that the process, and the children that it has waited for, have read from
     and written to disks."""

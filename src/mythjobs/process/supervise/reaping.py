@@ -1,4 +1,5 @@
-"""Detection of a leader's exit, and reaping of the leader, even if the host program reaps it first.
+"""Detection of a leader's exit, and reaping of the leader, even if the host program reaps it first
+or a debugger traces it.
 
 A host program that ignores SIGCHLD or calls waitpid(-1) takes the exit status of every child. The
 supervisor then learns of the exit from the pidfd, and since Linux 6.15 also the exit status.
@@ -10,13 +11,24 @@ import os
 import signal
 from contextlib import suppress
 from resource import struct_rusage
+from typing import Final
 
 from mythjobs.model.outcome import Lost
+from mythjobs.process import procfs
 from mythjobs.process.kernel import read_exit_status
 from mythjobs.process.supervise.child import Child
 
 # Value of `exit_status` for a child whose leader was reaped by others, with an unknown status.
 UNKNOWN_STATUS = -1
+
+
+# Codes of waitid(2) for a process that has exited.
+_EXITS: Final = (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED)
+
+
+class HeldByTracer(Exception):
+    """The leader is a zombie that the kernel keeps from its parent, because another process traces
+    it and has not waited for it yet (ptrace(2))."""
 
 
 def open_pidfd(child: Child) -> None:
@@ -39,18 +51,39 @@ def has_exited(child: Child) -> bool:
 def reap(child: Child) -> struct_rusage | None:
     """Set the exit status of an exited leader, and return its resource usage.
 
-    If the host program has reaped the leader, set `lost`, and return None.
+    If the host program has reaped the leader, set `lost`, and return None. Raises
+    HeldByTracer.
     """
     # ChildProcessError: the host program may reap the leader even between these two calls.
     with suppress(ChildProcessError):
-        if _is_zombie(child):
-            pid, child.exit_status, rusage = _wait(child.pid)
-            if pid:
-                return rusage
+        if not _is_zombie(child):
+            raise HeldByTracer
+        pid, child.exit_status, rusage = _wait(child.pid)
+        if pid:
+            return rusage
     known = read_exit_status(child.pidfd) if child.pidfd >= 0 else None
     child.exit_status = UNKNOWN_STATUS if known is None else known
     child.lost = Lost(_describe_loss(known))
     return None
+
+
+def read_traced_status(child: Child) -> None:
+    """Set the exit status of a leader that a tracer holds, or `lost` if it cannot be read."""
+    status = procfs.read_zombie_status(child.pid)
+    child.exit_status = UNKNOWN_STATUS if status is None else status
+    if status is None:
+        child.lost = Lost(
+            "another process, such as a debugger, traces it and holds its exit status"
+        )
+
+
+def reap_released(pidfd: int) -> bool:
+    """Reap a leader whose end has been reported, if its tracer has let go of it. Return False if
+    the tracer still holds it."""
+    try:
+        return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG) is not None
+    except ChildProcessError:
+        return True
 
 
 def _wait(pid: int) -> tuple[int, int, struct_rusage | None]:
@@ -68,7 +101,10 @@ def _is_zombie(child: Child) -> bool:
     to another child.
     """
     kind, number = (os.P_PID, child.pid) if child.pidfd < 0 else (os.P_PIDFD, child.pidfd)
-    return os.waitid(kind, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    found = os.waitid(kind, number, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    # A program that calls ptrace(PTRACE_TRACEME) has this process as its tracer. The kernel then
+    # reports its stops, too, without WSTOPPED (wait_task_stopped() in kernel/exit.c).
+    return found is not None and found.si_code in _EXITS
 
 
 def _describe_loss(status: int | None) -> str:

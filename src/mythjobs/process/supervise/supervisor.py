@@ -31,8 +31,11 @@ from mythjobs.process.supervise.termination import Termination
 _DRAIN_AFTER_MS: Final = 10
 # When the peak memory of a child is read after its start, besides at _DRAIN_AFTER_MS.
 _PEAK_SAMPLES_MS: Final = (30, 100, 300)
-# Interval of checks whether a child without a pidfd has exited.
+# Interval of checks whether a child without a pidfd has exited, or a tracer lets go of one.
 _RETRY_MS: Final = 50
+# How often that is checked before the end of a traced child is reported, and how often afterwards.
+_TRACER_TRIES: Final = 20
+_RELEASE_POLL_MS: Final = 2000
 # Time to wait for end of file on a child's pipes after its tree has ended; normally microseconds.
 _STREAM_EOF_TIMEOUT_MS: Final = 2000
 
@@ -253,7 +256,7 @@ class Supervisor(Generic[C]):
         if child.stop_reason:
             self._termination.shorten_grace(child, grace_s)
             return
-        if child.spawned_at and reaping.has_exited(child):
+        if child.has_exited or (child.spawned_at and reaping.has_exited(child)):
             # The leader exited before the stop: its own exit status is the outcome.
             return
         child.stop_reason = reason
@@ -283,13 +286,28 @@ class Supervisor(Generic[C]):
             child.has_grace_ended = True
         self.cleanup.clean_up(child)
 
-    def _reap_leader(self, child: C) -> None:
+    def _reap_leader(self, child: C, tries_left: int = _TRACER_TRIES) -> None:
+        if child.exit_status is not None:
+            return
         child.cancel_timers()
         self._limit_monitor.stop(child)
-        rusage = reaping.reap(child)
-        if child.pidfd >= 0:
-            os.close(child.pidfd)
-            child.pidfd = -1
+        try:
+            rusage = reaping.reap(child)
+        except reaping.HeldByTracer:
+            if tries_left:
+                # A program such as strace waits for it at once, and the end is then complete.
+                again = partial(self._reap_leader, child, tries_left - 1)
+                self._loop.call_at(self._loop.now.run_ms + _RETRY_MS, again)
+                return
+            # A debugger waits for its user. Report the end, and reap the zombie later.
+            rusage = None
+            reaping.read_traced_status(child)
+            if child.pidfd >= 0:
+                self._reap_released(child.pidfd)
+        else:
+            if child.pidfd >= 0:
+                os.close(child.pidfd)
+        child.pidfd = -1
         if self.leaders.get(child.pid) is child:
             del self.leaders[child.pid]
         assert child.spawned_at
@@ -314,6 +332,14 @@ class Supervisor(Generic[C]):
         self._start_draining(child)
         due_ms = self._loop.now.run_ms + _STREAM_EOF_TIMEOUT_MS
         child.timers.append(self._loop.call_at(due_ms, partial(self._abandon_streams, child)))
+
+    def _reap_released(self, pidfd: int) -> None:
+        """Reap a leader once its tracer lets go of it."""
+        if reaping.reap_released(pidfd):
+            os.close(pidfd)
+        else:
+            due_ms = self._loop.now.run_ms + _RELEASE_POLL_MS
+            self._loop.call_at(due_ms, partial(self._reap_released, pidfd))
 
     def _abandon_streams(self, child: C) -> None:
         self._close_streams(child)

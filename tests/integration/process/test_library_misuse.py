@@ -32,6 +32,32 @@ from mythjobs.process import PIPE, Exited, Limits, MythSystem, Process, Stopped
         lambda: MythSystem(["a"], pass_fds=["1"]),  # type: ignore[list-item]
         lambda: MythSystem(["a"], limits=Limits(wall_s=math.nan)),
         lambda: MythSystem(["a"], limits=Limits(wall_s="1")),  # type: ignore[arg-type]
+        lambda: MythSystem(5),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], env=[("A", "1")]),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], pass_fds=3),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], keep=5),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], keep=("a", 1)),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], keep=(1, -1)),
+        lambda: MythSystem(["a"], keep=(1.5, 2)),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], limits={"wall_s": 1}),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], nice="5"),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], umask=1.0),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], umask="022"),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], user=0),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], user=""),
+        lambda: MythSystem(["a"], io=3),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], rlimits=[(7, 5)]),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], rlimits={7: (5, 2**64)}),
+        lambda: MythSystem(["a"], rlimits={7: (-2, 5)}),
+        lambda: MythSystem(["a"], stdin=2**31),
+        lambda: MythSystem(["a"], pass_fds=[2**40]),
+        lambda: MythSystem(["a"], stdout=""),
+        lambda: MythSystem(["a"], cwd=""),
+        lambda: MythSystem(["a"], limits=Limits(memory_bytes=2**80)),
+        lambda: MythSystem(["a"], limits=Limits(memory_bytes=1e9)),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], limits=Limits(processes=5_000_000)),
+        lambda: MythSystem(["a"], rlimits={7: 5}),  # type: ignore[dict-item]
+        lambda: MythSystem(["a"], rlimits={"nofile": (5, 5)}),  # type: ignore[dict-item]
     ],
 )
 def test_only_misuse_raises(wrong: object) -> None:
@@ -54,6 +80,7 @@ def test_only_misuse_raises(wrong: object) -> None:
         lambda process: process.limit(Limits(grace_s=math.inf)),
         lambda process: process.communicate(timeout_s=math.nan),
         lambda process: process.communicate(b"input"),
+        lambda process: process.limit(None),
     ],
 )
 def test_misuse_of_a_process_raises_and_does_nothing(wrong: Callable[[Process], object]) -> None:
@@ -66,7 +93,23 @@ def test_misuse_of_a_process_raises_and_does_nothing(wrong: Callable[[Process], 
     assert process.kill() == Stopped("user")
 
 
+@pytest.mark.parametrize("wrong", ["text", 10, None, memoryview(b"every other")[::2]])
+def test_input_that_is_no_bytes_is_misuse(wrong: object) -> None:
+    process = MythSystem(["cat"], stdin=PIPE).start()
+    with pytest.raises(ValueError):
+        process.stdin.write(wrong)  # type: ignore[arg-type]
+    if wrong is not None and not isinstance(wrong, memoryview):
+        with pytest.raises(ValueError):
+            process.communicate(wrong)  # type: ignore[arg-type]
+    # An integer must not become that many zero bytes.
+    assert process.communicate(b"right") == (b"right", b"")
+
+
 def test_waiting_times_may_be_infinite_huge_or_negative() -> None:
+    # 30 days are more milliseconds than the C int of poll(2) holds.
+    for timeout_s in (30 * 86_400, 1e300):
+        process = MythSystem(["cat"], stdin=PIPE, stdout=PIPE).start()
+        assert process.communicate(b"data", timeout_s=timeout_s) == (b"data", b"")
     process = MythSystem(["cat"], stdin=PIPE).start()
     assert process.wait(-1) is None
     assert process.communicate(timeout_s=-1) is None

@@ -88,7 +88,7 @@ class MythSystem:
         leave_daemons: bool = False,
         at_exit: Literal["end", "leave"] = "end",
     ) -> None:
-        if isinstance(argv, str | bytes):
+        if isinstance(argv, str | bytes) or not isinstance(argv, Iterable):
             raise ValueError("argv must be a list; for shell text use MythSystem.shell")
         self._argv = [_encode(each) for each in argv]
         self._executable = b"" if executable is None else _encode(executable)
@@ -96,8 +96,10 @@ class MythSystem:
             raise ValueError("argv[0], the program to run, is missing or empty")
         self._env = None if env is None else _encode_environment(env)
         self._env_add = _encode_environment(env_add or {})
+        if not isinstance(pass_fds, Iterable):
+            raise ValueError(f"pass_fds must be a list of descriptors: {pass_fds!r}")
         self._pass_fds = tuple(sorted({_check_descriptor(each) for each in pass_fds}))
-        self._cwd = None if cwd is None else _encode(cwd)
+        self._cwd = None if cwd is None else _encode_path(cwd)
         self._stdin = _check_input(stdin)
         self._stdout = _check_stream(stdout)
         self._stderr = _check_stream(stderr)
@@ -106,9 +108,7 @@ class MythSystem:
         check_limits(limits)
         if at_exit not in ("end", "leave"):
             raise ValueError(f'at_exit must be "end" or "leave", not {at_exit!r}')
-        if min(keep[0], keep[1] or 0) < 0:
-            raise ValueError(f"keep must not be negative: {keep!r}")
-        self._keep = (2**63, None) if keep[1] is None else keep
+        self._keep = _check_keep(keep)
         self._setup = _make_setup(nice, io, umask, user, rlimits)
         self._contain = contain
         self._best_effort = best_effort
@@ -177,7 +177,17 @@ def _encode(text: Path) -> bytes:
     return data
 
 
+def _encode_path(path: Path) -> bytes:
+    """Return the path of a file or directory as bytes. Raises ValueError if it is empty, too."""
+    data = _encode(path)
+    if not data:
+        raise ValueError("the path of a file or directory is empty")
+    return data
+
+
 def _encode_environment(env: Variables) -> dict[bytes, bytes]:
+    if not isinstance(env, Mapping):
+        raise ValueError(f"an environment must be a mapping: {env!r}")
     encoded = {}
     for name, value in env.items():
         key = _encode(name)
@@ -213,7 +223,7 @@ def _check_stream(given: Stdio | Path | IO[bytes] | int | None) -> Stdio | File:
     if isinstance(given, int):
         return _check_descriptor(given)
     if isinstance(given, str | bytes | os.PathLike):
-        return os.fsdecode(_encode(given))
+        return os.fsdecode(_encode_path(given))
     try:
         # Raises ValueError if the file is closed.
         given.fileno()
@@ -224,9 +234,19 @@ def _check_stream(given: Stdio | Path | IO[bytes] | int | None) -> Stdio | File:
 
 
 def _check_descriptor(fd: int) -> int:
-    if not isinstance(fd, int) or fd < 0:
-        raise ValueError(f"a file descriptor must not be negative: {fd!r}")
+    if not isinstance(fd, int) or not 0 <= fd < 2**31:
+        raise ValueError(f"a file descriptor must be from 0 to {2**31 - 1}: {fd!r}")
     return fd
+
+
+def _check_keep(keep: tuple[int, int | None]) -> tuple[int, int | None]:
+    """Return the bytes of head and tail to keep; a head without end for ALL."""
+    match keep:
+        case (int(head), None) if head >= 0:
+            return (2**63, None)
+        case (int(head), int(tail)) if head >= 0 and tail >= 0:
+            return (head, tail)
+    raise ValueError(f"keep must be (bytes of the head, bytes of the tail), or ALL: {keep!r}")
 
 
 def _make_setup(
@@ -238,14 +258,18 @@ def _make_setup(
 ) -> ChildSetup:
     """Return the settings that the child applies before exec. Raises ValueError for values that are
     invalid on every machine, and for an unknown user."""
-    if not (nice or io or umask is not None or user or rlimits):
+    if not isinstance(nice, int):
+        raise ValueError(f"nice must be an integer: {nice!r}")
+    if not (nice or io or umask is not None or user is not None or rlimits):
         return NO_SETUP
+    if not isinstance(io, str):
+        raise ValueError(f"io must be text: {io!r}")
     if io:
         parse_io_class(io)
-    if umask is not None and not 0 <= umask <= 0o777:
-        raise ValueError(f"umask must be from 0 to 0o777: {umask!r}")
+    if umask is not None and not (isinstance(umask, int) and 0 <= umask <= 0o777):
+        raise ValueError(f"umask must be an integer from 0 to 0o777: {umask!r}")
     return ChildSetup(
-        rlimits=dict(rlimits or {}),
+        rlimits=_check_rlimits({} if rlimits is None else rlimits),
         nice=nice,
         io=io,
         umask=-1 if umask is None else umask,
@@ -253,8 +277,21 @@ def _make_setup(
     )
 
 
+def _check_rlimits(rlimits: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+    if not isinstance(rlimits, Mapping):
+        raise ValueError(f"rlimits must map numbers to (soft, hard): {rlimits!r}")
+    for number, pair in rlimits.items():
+        match number, pair:
+            case int(), (int(soft), int(hard)) if -1 <= min(soft, hard) <= max(soft, hard) < 2**64:
+                continue
+        raise ValueError(f"rlimits must map numbers to (soft, hard): {number!r}: {pair!r}")
+    return dict(rlimits)
+
+
 def _find_user(name: str) -> User:
     """Return the user with all groups that a login gives. Raises ValueError for an unknown user."""
+    if not isinstance(name, str):
+        raise ValueError(f"user must be a name: {name!r}")
     try:
         found = pwd.getpwnam(name)
     except KeyError:

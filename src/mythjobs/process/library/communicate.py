@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import select
 import time
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mythjobs.process.library.buffer import Buffer
 from mythjobs.process.library.pipes import Reader
 from mythjobs.process.library.spec import CallerStreams
+
+# Longest wait of one poll(2), whose timeout is a C int: a deadline may be months away.
+_MAX_POLL_MS: Final = 86_400_000
 
 
 class Output(NamedTuple):
@@ -28,11 +31,14 @@ class Communication:
         self._output: Output | None = None
 
     def give(self, data: bytes | bytearray | memoryview) -> None:
-        """Set the input. Raises ValueError if there is no PIPE or other input was given."""
+        """Set the input. Raises ValueError if there is no PIPE, other input was given, or it is not
+        bytes."""
         if self._streams.stdin is None:
             raise ValueError("stdin is not a PIPE; start the program with stdin=PIPE")
         if self._left is not None:
             raise ValueError("communicate() was already called; its input cannot be changed")
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise ValueError(f"input must be bytes, not {type(data).__name__}")
         self._left = memoryview(bytes(data))
 
     def exchange(self, deadline_s: float | None) -> bool:
@@ -54,7 +60,7 @@ class Communication:
                 left_ms = (deadline_s - time.monotonic()) * 1000
                 if left_ms <= 0:
                     return False
-            for fd, _ in poll.poll(left_ms):
+            for fd, _ in poll.poll(None if left_ms is None else min(left_ms, _MAX_POLL_MS)):
                 if fd in by_fd:
                     by_fd[fd].read_ahead()
 

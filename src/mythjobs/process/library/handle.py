@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 # Longest accepted grace period: ten years.
 _MAX_GRACE_S: Final = 3.2e8
+# Largest values that cgroups accept: of the kernel's page counter and PIDS_MAX.
+_MAX_MEMORY_BYTES: Final = 2**63 - 1
+_MAX_PROCESSES: Final = 4_194_304
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +319,9 @@ def _check_seconds(name: str, value: float | None, least: float, most: float) ->
 
 
 def check_limits(limits: Limits) -> None:
-    """Raise ValueError if a limit is negative, infinite, or not a number."""
+    """Raise ValueError if a limit is negative, infinite, too large for the kernel, or no number."""
+    if not isinstance(limits, Limits):
+        raise ValueError(f"limits must be Limits(…): {limits!r}")
     values = (
         limits.wall_s, limits.cpu_s, limits.idle_s, limits.memory_bytes, limits.output_bytes,
         limits.processes, limits.grace_s,
@@ -325,4 +330,12 @@ def check_limits(limits: Limits) -> None:
         if value is not None and not (isinstance(value, int | float) and 0 <= value < math.inf):
             raise ValueError(
                 f"limits must be finite and at least 0, or None for no limit: {limits!r}"
+            )
+    for value, largest in (
+        (limits.memory_bytes, _MAX_MEMORY_BYTES),
+        (limits.processes, _MAX_PROCESSES),
+    ):
+        if value is not None and not (isinstance(value, int) and value <= largest):
+            raise ValueError(
+                f"limits on memory and processes must be integers up to {largest}: {limits!r}"
             )

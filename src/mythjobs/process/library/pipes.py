@@ -211,7 +211,7 @@ class Writer(_PipeEnd):
 
         This process gets no SIGPIPE, even if the host program has restored its default action.
         """
-        with self._lock, memoryview(data).cast("B") as left:
+        with self._lock, _view_bytes(data) as left:
             done = 0
             while done < len(left):
                 count = self.write_now(left[done:])
@@ -227,7 +227,7 @@ class Writer(_PipeEnd):
 
         If the task is cancelled, an unknown part of `data` has been written.
         """
-        with memoryview(data).cast("B") as left:
+        with _view_bytes(data) as left:
             done = 0
             while done < len(left):
                 count = self.write_now(left[done:])
@@ -251,22 +251,28 @@ class Writer(_PipeEnd):
             return None
 
 
-def wait_ready(end: _PipeEnd, readers: Sequence[Reader], timeout_s: float | None = None) -> bool:
+def _view_bytes(data: bytes | bytearray | memoryview) -> memoryview:
+    """Return `data` as single bytes. Raises ValueError if it is not contiguous bytes."""
+    try:
+        return memoryview(data).cast("B")
+    except TypeError as error:
+        raise ValueError(f"data to write must be bytes: {error}") from None
+
+
+def wait_ready(end: _PipeEnd, readers: Sequence[Reader]) -> None:
     """Wait until `end` is ready for I/O or one of `readers` has output, and read such output into
-    memory. Return False on timeout."""
+    memory."""
     fd = end.fileno()
     if fd < 0:
-        return True
+        return
     poll = select.poll()
     poll.register(fd, end._EVENT)
     others = {each.fileno(): each for each in readers if each.can_read_ahead}
     for fd in others:
         poll.register(fd, select.POLLIN)
-    ready = poll.poll(None if timeout_s is None else max(timeout_s, 0) * 1000)
-    for fd, _ in ready:
+    for fd, _ in poll.poll():
         if fd in others:
             others[fd].read_ahead()
-    return bool(ready)
 
 
 async def wait_ready_async(end: _PipeEnd, readers: Sequence[Reader]) -> None:

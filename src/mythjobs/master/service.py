@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -50,6 +51,8 @@ T = TypeVar("T")
 
 # Time after the master's start during which requests may wait for the local agent to connect.
 _LOCAL_AGENT_STARTS_S: Final = 10.0
+# Number of threads for long reads.
+_LONG_READS: Final = 2
 # Requests that wait for the local agent: their response reports if no machine is connected.
 _EXPLAINED: Final = (requests.SubmitJob, requests.DefineCommand)
 
@@ -94,6 +97,9 @@ class Master:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._local_agent_wait_s = local_agent_wait_s
+        # A check of all invariants takes minutes in a large store, also after its client has
+        # disconnected. Such reads have threads of their own, so that they never delay others.
+        self._long_reads = ThreadPoolExecutor(_LONG_READS, thread_name_prefix="long-read")
         self._machine_joined = asyncio.Event()  # set when the first machine accepts jobs
         self._waiters = Waiters()
         self.metrics = MetricsService(self, self._core.measure)
@@ -113,6 +119,7 @@ class Master:
     async def close(self) -> None:
         self._lease_timer.close()
         await self.delivery.close()
+        self._long_reads.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._turn_runner.close)
         self._store.close()
 
@@ -188,13 +195,13 @@ class Master:
         return await asyncio.to_thread(run)
 
     async def read_long(self, function: Callable[[Transaction], T]) -> T:
-        """Run function(tx) like read(); its statements may take minutes."""
+        """Run function(tx) like read(); it may take minutes. At most _LONG_READS run at once."""
 
         def run() -> T:
             with self._store.snapshot(long=True) as tx:
                 return function(tx)
 
-        return await asyncio.to_thread(run)
+        return await self._loop.run_in_executor(self._long_reads, run)
 
     async def read_status(self) -> responses.Status:
         counts = await self.read(read_queue_counts)
@@ -246,7 +253,8 @@ class Master:
 
         Raises DefinitionError, NoSuchMachine, NoSuchCommand.
         """
-        return await self.read(what_if, self.state, table, master_now())
+        state, now = self.state, master_now()
+        return await self.read_long(lambda tx: what_if(tx, state, table, now))
 
     async def read_job(self, job_id: int) -> responses.Job:
         """Return a job with the current reason why it waits. Raises NoSuchJob."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,26 @@ def test_violated_invariants_of_the_store_are_reported(tmp_path: Path) -> None:
         found = (await master.request("GET", url)).json
         assert found["count"] == len(found["violations"]) == 1
         assert (found["violations"][0]["invariant"], found["violations"][0]["job"]) == ("READY", 1)
+
+    run(tmp_path, story)
+
+
+def test_long_reads_do_not_delay_other_requests(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        # More than there are threads for reads.
+        ended = threading.Event()
+        reads = [
+            asyncio.create_task(master.master.read_long(lambda tx: ended.wait(60)))
+            for _ in range(40)
+        ]
+        try:
+            async with asyncio.timeout(20):
+                for path in ("/status", "/jobs", "/machines"):
+                    assert (await master.api("GET", path)).status == 200
+            assert not any(each.done() for each in reads)
+        finally:
+            ended.set()
+        assert await asyncio.gather(*reads) == [True] * 40
 
     run(tmp_path, story)
 

@@ -86,8 +86,7 @@ async def show_batch(
     if wait is None:
         return await master.read(read_batch, check_batch_id(batch_id))
     wait_s, disconnected = check_wait_s(wait), get_disconnect(request)
-    answer = await master.wait_batch(check_batch_id(batch_id), wait_s, disconnected)
-    return answer
+    return await master.wait_batch(check_batch_id(batch_id), wait_s, disconnected)
 
 
 def _parse_pairs(listed: list[str], name: str) -> dict[str, str | int]:

@@ -57,8 +57,7 @@ async def show_command(
     statistics: FromQuery[bool] = False,
 ) -> responses.CommandDetails:
     number = None if revision is None else check_revision(revision)
-    read = get_master(request).read(queries.read_command, name, number, statistics=statistics)
-    return await read
+    return await get_master(request).read(queries.read_command, name, number, statistics=statistics)
 
 
 @get(

@@ -21,6 +21,7 @@ from mythjobs.web.routes.validation import (
     check_batch_id,
     check_ids,
     check_job_id,
+    check_range,
     check_submit,
     check_time_ms,
     check_wait_s,
@@ -74,17 +75,14 @@ async def list_jobs(
     subject: FromQuery[str | None] = None,
 ) -> responses.Jobs:
     states = _parse_states(state_is)
-    if not 1 <= limit <= MAX_LISTED:
-        raise BadRequest(f"limit: must be from 1 to {MAX_LISTED}")
-    answer = await get_master(request).list_jobs(
+    return await get_master(request).list_jobs(
         states=states,
         command=command,
         batch=None if batch is None else check_batch_id(batch),
-        limit=limit,
+        limit=check_range(limit, "limit", 1, MAX_LISTED),
         before=None if before is None else check_job_id(before),
         subject=subject,
     )
-    return answer
 
 
 @get(

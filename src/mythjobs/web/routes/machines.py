@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from mythjobs.clock import master_now
-from mythjobs.errors import BadRequest, Conflict, NoSuchCommand, NoSuchMachine
+from mythjobs.errors import Conflict, NoSuchCommand, NoSuchMachine
 from mythjobs.master import requests
 from mythjobs.master.explain import machine as machine_pages
 from mythjobs.model.machine_policy import MAX_JOBS
@@ -17,6 +17,7 @@ from mythjobs.protocol import machine_responses as responses
 from mythjobs.protocol.requests import HoursOverride, MachineSettings
 from mythjobs.protocol.responses import Status
 from mythjobs.web.routes.request import ApiRequest, get_master, get_submitter
+from mythjobs.web.routes.validation import check_range
 from mythjobs.web.server.openapi import error_responses
 
 
@@ -75,8 +76,8 @@ async def show_machine(request: ApiRequest, name: FromPath[str]) -> responses.Ma
 async def set_machine(
     request: ApiRequest, name: FromPath[str], data: JSONBody[MachineChange]
 ) -> responses.MachineDetails:
-    if isinstance(data.jobs, int) and not 0 <= data.jobs <= MAX_JOBS:
-        raise BadRequest(f"jobs: must be from 0 to {MAX_JOBS}")
+    if isinstance(data.jobs, int):
+        check_range(data.jobs, "jobs", 0, MAX_JOBS)
     change = requests.SetMachine(
         name, data.jobs, data.allow, data.deny, data.zone, data.labels, data.no_labels, data.command
     )
@@ -149,8 +150,7 @@ async def explain_machine(request: ApiRequest, name: FromPath[str]) -> responses
 
 async def _read_machine(request: ApiRequest, name: str) -> responses.MachineDetails:
     master = get_master(request)
-    found = await master.read(machine_pages.read_machine, master.state, name, master_now())
-    return found
+    return await master.read(machine_pages.read_machine, master.state, name, master_now())
 
 
 ROUTES: Final[list[Any]] = [

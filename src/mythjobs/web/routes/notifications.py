@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from mythjobs.clock import master_now
 from mythjobs.errors import BadRequest, Conflict, NoSuchChannel, NoSuchCommand
-from mythjobs.master.notify import requests as r
+from mythjobs.master.notify import requests
 from mythjobs.master.notify.handlers import channel_not_found
 from mythjobs.master.service import Master
 from mythjobs.model.incident import DEFAULT_KINDS, KINDS
@@ -26,7 +26,7 @@ from mythjobs.store.queries.notifications import (
     list_notifications,
 )
 from mythjobs.web.routes.request import ApiRequest, get_master
-from mythjobs.web.routes.validation import check_time_ms
+from mythjobs.web.routes.validation import check_range, check_time_ms, is_valid_id
 from mythjobs.web.server.openapi import error_responses
 
 _MAX_URL: Final = 4000
@@ -67,7 +67,7 @@ async def get_notifications(
     request: ApiRequest, unread: FromQuery[bool] = False, limit: FromQuery[int] = 100
 ) -> responses.Notifications:
     return await get_master(request).read(
-        list_notifications, unread=unread, limit=_check_limit(limit)
+        list_notifications, unread=unread, limit=check_range(limit, "limit", 1, MAX_LISTED)
     )
 
 
@@ -82,8 +82,8 @@ async def read_notifications(
 ) -> responses.NotificationsRead:
     ids = data.ids
     if ids is not None:
-        ids = [each for each in ids if 0 < each < 2**63]  # others do not exist
-    return {"read": await get_master(request).execute(r.MarkRead(ids))}
+        ids = [each for each in ids if is_valid_id(each)]  # others do not exist
+    return {"read": await get_master(request).execute(requests.MarkRead(ids))}
 
 
 @get("/channels", summary="List channels and snoozes", responses=error_responses())
@@ -122,7 +122,7 @@ async def add_channel(
     sealed = master.delivery.seal.encrypt(data.url)
     kinds, commands = list(dict.fromkeys(data.kinds)), list(dict.fromkeys(data.commands))
     await master.execute(
-        r.AddChannel(name, sealed, shown, kinds, commands, data.template, data.replace)
+        requests.AddChannel(name, sealed, shown, kinds, commands, data.template, data.replace)
     )
     return _list_channels(master)
 
@@ -134,7 +134,7 @@ async def add_channel(
     responses=error_responses(NoSuchChannel),
 )
 async def remove_channel(request: ApiRequest, name: FromPath[str]) -> responses.Channels:
-    await get_master(request).execute(r.RemoveChannel(name))
+    await get_master(request).execute(requests.RemoveChannel(name))
     return _list_channels(get_master(request))
 
 
@@ -161,13 +161,13 @@ async def send_test_message(request: ApiRequest, name: FromPath[str]) -> respons
 )
 async def snooze(request: ApiRequest, data: JSONBody[SnoozeSettings]) -> responses.Channels:
     until_ms = check_time_ms(data.until_ms, "until_ms")
-    await get_master(request).execute(r.Snooze(data.name, until_ms))
+    await get_master(request).execute(requests.Snooze(data.name, until_ms))
     return _list_channels(get_master(request))
 
 
 @get("/messages", summary="List messages to channels", responses=error_responses())
 async def get_messages(request: ApiRequest, limit: FromQuery[int] = 100) -> responses.SentMessages:
-    return await get_master(request).read(list_messages, _check_limit(limit))
+    return await get_master(request).read(list_messages, check_range(limit, "limit", 1, MAX_LISTED))
 
 
 @post(
@@ -188,14 +188,8 @@ async def set_heartbeat(request: ApiRequest, data: JSONBody[HeartbeatUrl]) -> re
         if error_text:
             raise BadRequest(f"cannot call the heartbeat URL: {error_text}")
         sealed = master.delivery.seal.encrypt(data.url)
-    await master.execute(r.SetHeartbeat(sealed))
+    await master.execute(requests.SetHeartbeat(sealed))
     return _list_channels(master)
-
-
-def _check_limit(limit: int) -> int:
-    if not 1 <= limit <= MAX_LISTED:
-        raise BadRequest(f"limit: must be 1 to {MAX_LISTED}")
-    return limit
 
 
 def _list_channels(master: Master) -> responses.Channels:

@@ -42,7 +42,7 @@ class PlainSubmit:
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] != PATH or scope["method"] != "POST":
+        if scope["path"] != PATH or scope["method"] != "POST" or scope["query_string"]:
             await self._rest(scope, receive, send)
             return
         try:

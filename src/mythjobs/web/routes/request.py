@@ -1,4 +1,5 @@
-"""Request class of the routes (strict JSON decoding) and access to master and submitter."""
+"""Request class of the routes (strict JSON decoding), check of query parameters, and access to
+master and submitter."""
 
 from __future__ import annotations
 
@@ -8,6 +9,10 @@ from typing import Any, cast
 
 import msgspec
 from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.enums import ParamType
+from litestar.handlers import BaseRouteHandler
+from litestar.params import ParameterKwarg
 
 from mythjobs.errors import BadRequest
 from mythjobs.master.service import Master
@@ -31,6 +36,35 @@ class ApiRequest(Request[Any, Any, Any]):
 
 
 _decoder = lru_cache(64)(msgspec.json.Decoder[Any])
+
+
+def check_query(request: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Raises BadRequest for a query parameter that the route does not have, or that is repeated.
+
+    Litestar ignores these, and a misspelt filter would then select all jobs.
+    """
+    if not request.scope.get("query_string") or "OPTIONS" in getattr(handler, "http_methods", ()):
+        return
+    known = _query_parameters(handler)
+    seen = set()
+    for name, _ in request.query_params.multi_items():
+        if name not in known:
+            names = f"known are {', '.join(known)}" if known else "it has none"
+            raise BadRequest(f'the request has no parameter "{name}"; {names}')
+        if name in seen and not known[name]:
+            raise BadRequest(f"{name}: is given twice")
+        seen.add(name)
+
+
+@lru_cache(128)
+def _query_parameters(handler: BaseRouteHandler) -> dict[str, bool]:
+    """Return the names of a route's query parameters, and whether they may be repeated."""
+    return {
+        each.kwarg_definition.name or name: each.is_non_string_sequence
+        for name, each in handler.parsed_fn_signature.parameters.items()
+        if isinstance(each.kwarg_definition, ParameterKwarg)
+        and each.kwarg_definition.param_type == ParamType.QUERY
+    }
 
 
 def get_master(request: ApiRequest) -> Master:

@@ -8,20 +8,13 @@ from litestar import delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from mythjobs.clock import master_now
-from mythjobs.errors import (
-    BadRequest,
-    Conflict,
-    NoSuchCommand,
-    NoSuchMachine,
-    NoSuchSchedule,
-    StoreFull,
-)
+from mythjobs.errors import Conflict, NoSuchCommand, NoSuchMachine, NoSuchSchedule, StoreFull
 from mythjobs.master.schedules import overview, requests
 from mythjobs.model.zone import format_zoned_time
 from mythjobs.protocol import responses, schedule_responses
 from mythjobs.protocol.schedule_responses import Backfill, ScheduleDefinition, SchedulePause
 from mythjobs.web.routes.request import ApiRequest, get_master, get_submitter
-from mythjobs.web.routes.validation import check_time_ms
+from mythjobs.web.routes.validation import check_range, check_time_ms
 from mythjobs.web.server.openapi import error_responses
 
 _SHOWN_RUNS: Final = 5
@@ -68,9 +61,8 @@ async def show_schedule(
     ticks: FromQuery[int] = 20,
     next: FromQuery[int] = _SHOWN_RUNS,
 ) -> schedule_responses.ScheduleDetails:
-    for key, value in (("ticks", ticks), ("next", next)):
-        if not 0 <= value <= _MAX_SHOWN:
-            raise BadRequest(f"{key}: must be 0 to {_MAX_SHOWN}")
+    check_range(ticks, "ticks", 0, _MAX_SHOWN)
+    check_range(next, "next", 0, _MAX_SHOWN)
     master = get_master(request)
     return await master.read(
         overview.show_schedule, master.state, master_now(), name, past=ticks, coming=next

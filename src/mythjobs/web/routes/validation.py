@@ -22,7 +22,7 @@ def check_job_id(number: int) -> int:
 
 
 def check_batch_id(number: int) -> int:
-    if not 0 < number <= _MAX_ID:
+    if not is_valid_id(number):
         raise NoSuchJob(f"there is no batch {number}")
     return number
 
@@ -37,6 +37,12 @@ def check_time_ms(at_ms: int | None, name: str) -> int | None:
     if at_ms is not None and not 0 <= at_ms <= MAX_WALL_MS:
         raise BadRequest(f"{name}: must be milliseconds since 1970, from 0 to {MAX_WALL_MS}")
     return at_ms
+
+
+def check_range(number: int, name: str, first: int, last: int) -> int:
+    if not first <= number <= last:
+        raise BadRequest(f"{name}: must be from {first} to {last}")
+    return number
 
 
 def check_ids(act: JobIds) -> list[int]:

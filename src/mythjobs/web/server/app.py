@@ -32,12 +32,12 @@ from mythjobs.web.routes import (
     semaphores,
 )
 from mythjobs.web.routes.plain_submit import PlainSubmit
-from mythjobs.web.routes.request import ApiRequest
+from mythjobs.web.routes.request import ApiRequest, check_query
+from mythjobs.web.security.network_access import LINK_PATH
 from mythjobs.web.server import errors
 from mythjobs.web.server.errors import App, Receive, Scope, Send, send_rejection
 from mythjobs.web.server.openapi import make_openapi_config
 
-LINK_PATH: Final = "/link"
 # Modules with routes of the API, each in a list ROUTES.
 ROUTE_MODULES: Final = (
     jobs,
@@ -89,7 +89,11 @@ async def serve_agent_link(links: LinkServer, scope: Scope, receive: Receive, se
 
 def _build_api(master: Master, network: Network) -> Litestar:
     routes = [each for part in ROUTE_MODULES for each in part.ROUTES]
-    router = Router("/api/v1", route_handlers=[*_make_options_routes(routes), *routes])
+    router = Router(
+        "/api/v1",
+        route_handlers=[*_make_options_routes(routes), *routes],
+        guards=[check_query],
+    )
     return Litestar(
         [router, maintenance.get_metrics],
         request_class=ApiRequest,

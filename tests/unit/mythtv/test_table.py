@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mythjobs.mythtv.bridge.row_text import JobView, choose_state, format_comment, parse_job
+from mythjobs.mythtv.bridge.row_text import JobView, format_comment
 from mythjobs.mythtv.bridge.table import (
     ActOnJob,
     ClaimRow,
@@ -16,7 +16,7 @@ from mythjobs.mythtv.bridge.table import (
     TableCore,
     WriteRow,
 )
-from mythjobs.mythtv.job_rows import JobRow, RowChange, RowCommand, RowState, RowType, name_type
+from mythjobs.mythtv.job_rows import JobRow, RowChange, RowCommand, RowState, name_type
 
 ROW = JobRow(126, 1001, 1_795_505_760_000, 5_000, 256, 0, 0, 1, "", "", "", 0, 11)
 OWN = replace(ROW, hostname="bridge")
@@ -234,9 +234,10 @@ def test_a_state_that_the_program_wrote_itself_keeps_its_comment(
 
 def test_the_exit_status_counts_more_than_the_state_that_the_program_wrote() -> None:
     row = replace(OWN, state=272, comment="my own words")
-    failed = replace(ENDED, state="failed", reason="exit code 5")
+    failed = replace(ENDED, state="failed", reason="exit code 5", exit_code=5)
+    comment = "exit code 5; see mythjobs log 7"
     [write] = decide(a_core(LIVE), row, failed)
-    assert write == WriteRow(row, RowChange(RowState.ERRORED, "exit code 5"), is_final=True)
+    assert write == WriteRow(row, RowChange(RowState.ERRORED, comment), is_final=True)
     # The next attempt waits: MythTV's screens must not show the job as ended.
     [write] = decide(a_core(LIVE), row, QUEUED)
     assert isinstance(write, WriteRow)
@@ -298,59 +299,6 @@ def test_a_postponed_row_is_looked_at_later() -> None:
     assert decide(core, OWN, now_ms=10_000) == [SubmitRow(OWN, 1)]
 
 
-@pytest.mark.parametrize(
-    "job, state",
-    [
-        (QUEUED, RowState.QUEUED),
-        (RUNNING, RowState.RUNNING),
-        (replace(RUNNING, is_paused=True), RowState.PAUSED),
-        (replace(RUNNING, is_stopping=True), RowState.STOPPING),
-        (ENDED, RowState.FINISHED),
-        (replace(ENDED, state="failed"), RowState.ERRORED),
-        (replace(ENDED, state="cancelled"), RowState.ABORTED),
-        (replace(QUEUED, state="cancelled"), RowState.CANCELLED),
-    ],
-)
-def test_the_state_of_a_row(job: JobView, state: RowState) -> None:
-    assert choose_state(job) == state
-
-
-@pytest.mark.parametrize(
-    "job, comment",
-    [
-        (RUNNING, "42 % completed, 12 min left"),
-        (replace(RUNNING, left_s=20), "42 % completed, under 1 min left"),
-        (replace(RUNNING, left_s=7260), "42 % completed, 2 h 1 min left"),
-        (replace(RUNNING, is_estimated=True), "~42 % completed, ~12 min left"),
-        (replace(RUNNING, comment="pass 2"), "42 % completed, 12 min left; pass 2"),
-        (replace(RUNNING, is_paused=True), "paused; 42 % completed"),
-        (replace(RUNNING, progress=None), ""),
-        (replace(ENDED, state="failed", reason="exit code 3"), "exit code 3"),
-        (replace(ENDED, comment="done my way"), "done my way"),
-        (replace(RUNNING, progress=None, comment="x" * 200), "x" * 127 + "…"),
-        (replace(RUNNING, progress=None, comment="a\n😀"), "a ?"),
-    ],
-)
-def test_the_comment_of_a_row(job: JobView, comment: str) -> None:
-    assert format_comment(job, RowType.USERJOB1) == comment
-
-
-def test_a_flagger_shows_its_number_of_breaks() -> None:
-    job = replace(ENDED, exit_code=3)
-    assert format_comment(job, RowType.COMMFLAG) == "3 commercial break(s)"
-
-
-def test_a_job_of_the_api_is_read() -> None:
-    given = {
-        "id": 7, "state": "running", "attempt": 2, "frozen": ["user"], "hold": False,
-        "stop_requested": None, "progress": None, "estimated_progress": 10.0, "eta_ms": None,
-        "estimated_end_ms": 61_000, "comment": "", "reason": {"code": "running", "sentence": "x"},
-        "attempts": [{"outcome": None}, {"outcome": {"kind": "exited", "code": 4}}],
-    }  # fmt: skip
-    found = parse_job(given, now_ms=1_000)
-    assert found == JobView(7, "running", True, True, False, False, 10.0, True, 60.0, "", "x", 4)
-
-
 def test_types_have_names() -> None:
     assert [name_type(each) for each in (1, 2, 4, 8, 256, 2048, 4096)] == [
         "transcode", "commflag", "metadata", "", "userjob1", "userjob4", "",
@@ -379,3 +327,22 @@ def test_a_row_whose_job_cannot_be_made_is_tried_ever_less_often() -> None:
     # A recording that goes on may end at any moment.
     core.postpone(OWN.row_id, now_ms)
     assert decide(core, OWN, now_ms=now_ms + 10_000) == [SubmitRow(OWN, 1)]
+
+
+def test_a_stop_from_mythtvs_screens_is_told_from_one_by_a_user_of_mythjobs() -> None:
+    core = a_core(LIVE)
+    row = replace(OWN, state=RowState.RUNNING)
+    cancelled = replace(ENDED, state="cancelled", reason="cancelled by root; stopped by root")
+    [write] = decide(core, row, cancelled)
+    assert isinstance(write, WriteRow)
+    assert write.change.comment == "cancelled by root; stopped by root"
+    decide(core, replace(row, command=RowCommand.STOP), RUNNING)
+    [write] = decide(core, row, cancelled)
+    assert isinstance(write, WriteRow)
+    assert (write.change.state, write.change.comment) == (RowState.ABORTED, "stopped")
+    # Of the next run nothing is known yet.
+    core.begin_run(row, 2)
+    core.record_job(row.row_id, 7)
+    [write] = decide(core, row, cancelled)
+    assert isinstance(write, WriteRow)
+    assert write.change.comment == "cancelled by root; stopped by root"

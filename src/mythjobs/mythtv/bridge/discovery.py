@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from mythjobs.errors import BadRequest, NotAllowed
+from mythjobs.errors import BadRequest, NotAllowed, Unreachable
 from mythjobs.mythtv.database.address import DatabaseAddress, parse_url
 from mythjobs.mythtv.database.connection import MythDatabase
 from mythjobs.mythtv.protocol.connection import open_connection
@@ -33,9 +33,15 @@ def check_backend(settings: BridgeSettings, services: Services) -> dict[str, Any
         )
     database = ""
     if settings.database:
-        address = parse_url(settings.database, "settings.toml")
-        with MythDatabase(address) as connected:
-            connected.query("SELECT id FROM jobqueue LIMIT 1")
+        address = parse_url(settings.database, "the settings")
+        try:
+            with MythDatabase(address) as connected:
+                connected.query("SELECT id FROM jobqueue LIMIT 1")
+        except Unreachable as error:
+            raise Unreachable(
+                f"{error.sentence}; or connect to the backend alone with --no-database: then "
+                "MythTV's screens do not show the jobs"
+            ) from None
         database = address.label
     return {
         "version": services.version(), "protocol": protocol, "host": own, "database": database,

@@ -113,9 +113,12 @@ class RemovalLoop(QueueLoop):
             return
         if self._requests.must_wait(row, recording):
             return
-        command = require_settings(self._directory).commands.get(name_type(row.type), "")
+        name = name_type(row.type)
+        if not name:
+            return  # MythTV does not run it either
+        command = require_settings(self._directory).commands.get(name, "")
         if not command:
-            raise BadRequest("there is no command for its type; run `mythjobs mythtv import`")
+            raise BadRequest(f"there is no command for {name}; run `mythjobs mythtv import`")
         comment = describe_recording(recording)
         job = self._requests.submit_row(
             command, recording, row, now_ms=_now_ms(), hold=True, comment=comment

@@ -9,6 +9,7 @@ from typing import Any, Final
 from mythjobs.model.units import humanize_duration
 from mythjobs.mythtv.job_rows import RowState, RowType, shorten_comment
 
+_NOT_FOUND: Final = 127
 _LIVE: Final = ("leased", "running")
 _FINAL: Final = {
     "succeeded": RowState.FINISHED,
@@ -90,7 +91,7 @@ def format_comment(job: JobView, row_type: int) -> str:
     if job.state == "succeeded":
         return shorten_comment(job.comment or _describe_success(job, row_type))
     if job.is_final:
-        return shorten_comment(job.reason or job.comment or job.state)
+        return shorten_comment(_describe_failure(job))
     if not job.is_live:
         return shorten_comment(f"waits: {job.reason}" if job.reason else "waits")
     parts = [_format_progress(job)] if job.progress is not None else []
@@ -110,6 +111,15 @@ def _format_progress(job: JobView) -> str:
     left_s = job.left_s if job.left_s < 60 else round(job.left_s / 60) * 60
     left = "under 1 min" if left_s < 60 else humanize_duration(left_s).replace(" 0 s", "")
     return f"{text}, {about}{left} left"
+
+
+def _describe_failure(job: JobView) -> str:
+    why = job.reason or job.comment or job.state
+    if job.state != "failed" or job.exit_code is None:
+        return why
+    # MythTV's screens have no output of jobs. A shell exits with 127 for a missing program.
+    missing = " (program not found)" if job.exit_code == _NOT_FOUND else ""
+    return f"{why}{missing}; see mythjobs log {job.job_id}"
 
 
 def _describe_success(job: JobView, row_type: int) -> str:

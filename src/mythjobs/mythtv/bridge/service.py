@@ -47,7 +47,7 @@ _CHECK_S: Final = 2.0
 # The bridge's statements read or change few rows.
 _STATEMENT_TIMEOUT_S: Final = 20.0
 # How long the threads may take to end: a frozen server would hold one of them for a minute.
-_END_TIMEOUT_S: Final = 8.0
+_END_TIMEOUT_S: Final = 5.0
 log = logging.getLogger(__name__)
 Stops = queue.SimpleQueue[bool]
 

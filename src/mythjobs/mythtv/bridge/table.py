@@ -83,13 +83,14 @@ RowAction = ClaimRow | ReleaseRow | SubmitRow | ActOnJob | WriteRow
 @dataclass
 class _Shown:
     """comment: the last one that the bridge wrote, None before the first. failures: of the submit,
-    in a row."""
+    in a row. is_stopped: from MythTV's screens."""
 
     comment: str | None = None
     comment_ms: int = -(10**12)
     written_ms: int = -(10**12)
     retry_ms: int = 0
     failures: int = 0
+    is_stopped: bool = False
 
 
 @dataclass
@@ -146,6 +147,7 @@ class TableCore:
 
     def begin_run(self, row: JobRow, run: int) -> None:
         self.jobs[row.row_id] = RowJob(row.inserted_ms, run)
+        self._look(row.row_id).is_stopped = False
 
     def record_job(self, row_id: int, job_id: int) -> None:
         self.jobs[row_id] = replace(self.jobs[row_id], job_id=job_id)
@@ -257,6 +259,7 @@ class TableCore:
             return [] if job.is_stopping else [ActOnJob(job.job_id, "cancel")]
         command = row.command
         if command == RowCommand.STOP:
+            self._look(row.row_id).is_stopped = True
             return _act(row, job, "" if job.is_stopping else "cancel", RowCommand.STOP)
         if command == RowCommand.RESTART:
             act = ActOnJob(job.job_id, "cancel", row, RowCommand.RESTART)
@@ -275,6 +278,8 @@ class TableCore:
         comment = format_comment(job, row.type)
         shown = self._look(row.row_id)
         if job.is_final:
+            if job.state == "cancelled" and shown.is_stopped:
+                comment = "stopped"
             # A restart that comes with the end is not forgotten: it begins the next run.
             is_handled = row.command in (RowCommand.STOP, RowCommand.PAUSE, RowCommand.RESUME)
             handled = RowCommand(row.command) if is_handled else None

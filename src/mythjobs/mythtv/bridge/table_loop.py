@@ -179,8 +179,10 @@ class TableLoop(QueueLoop):
                 return self._wait(row, "the recording has not ended", now_ms)
         command = self._choose_command(row, recording)
         if not command:
-            name = name_type(row.type) or f"jobs of type {row.type}"
+            name = name_type(row.type)
             sentence = f"mythjobs has no command for {name}; run mythjobs mythtv import"
+            if not name:
+                sentence = f"neither MythTV nor mythjobs runs jobs of type {row.type}"
             return self._refuse(action, RowState.ERRORED, sentence, now_ms)
         try:
             self._submit_command(action, command, recording, now_ms)

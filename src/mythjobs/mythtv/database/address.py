@@ -81,8 +81,9 @@ def find_address(environ: Mapping[str, str], *, config: str = "", url: str = "")
     found = find_config_file(environ)
     if found is None:
         raise ConfigError(
-            "no config.xml of MythTV is on this machine (~/.mythtv/config.xml); name one with "
-            f"--config, or set {ENVIRONMENT} to a URL like {_EXAMPLE}"
+            "no config.xml of MythTV is on this machine (~/.mythtv/config.xml), and no backend is "
+            "connected; run `mythjobs mythtv setup --host HOST`, name a config.xml with --config, "
+            f"or set {ENVIRONMENT} to a URL like {_EXAMPLE}"
         )
     return read_config_file(found)
 

@@ -211,7 +211,8 @@ class MythDatabase:
                 ) from None
             raise Unreachable(
                 f"cannot reach MythTV's database {address.label}: {text}; check that its server "
-                f"runs, and the address in {address.source or 'the address'}"
+                "runs and listens on this address (bind-address in its configuration), and the "
+                f"address in {address.source or 'the settings'}"
             ) from None
 
 

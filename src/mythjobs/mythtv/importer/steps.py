@@ -147,8 +147,9 @@ def _compare_machines(
         )
         if name not in known:
             why = (
-                f"no machine of the queue has this name; let it join (`mythjobs machine invite`) "
-                f"and import again, or name it: --machine {host}=NAME"
+                f"no machine of the queue has this name (there is {', '.join(known) or 'none'}); "
+                f"if one of them is {host}, import with --machine {host}=NAME; else let it join "
+                "(`mythjobs machine invite`) and import again"
             )
             steps.append(ImportStep("machine", name, MISSING, why))
             imported.keep(f"machine {name}")

@@ -182,6 +182,26 @@ def test_a_head_that_is_too_large_or_too_slow_closes_the_connection(
     run(tmp_path, story)
 
 
+def test_a_large_head_in_one_piece_is_rejected_and_a_large_body_is_not(tmp_path: Path) -> None:
+    head = (
+        f"POST /api/v1/jobs/hold HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+    )
+
+    async def story(master: ServedMaster) -> None:
+        async with master.raw() as (reader, writer):
+            # 10,000 headers were accepted, because they came with the end of the head.
+            writer.write(head.encode() + b"X: y\r\n" * 10_000 + b"\r\n")
+            received = await reader.read()
+            assert received.startswith(b"HTTP/1.1 431 ")
+            assert received.count(b"HTTP/1.1") == 1
+        async with master.raw() as (reader, writer):
+            body = b'{"ids": [1]' + b" " * 100_000 + b"}"
+            writer.write(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            assert b"200" in await reader.readline()
+
+    run(tmp_path, story)
+
+
 def test_a_body_below_the_minimum_rate_closes_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

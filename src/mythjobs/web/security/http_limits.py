@@ -16,6 +16,7 @@ from mythjobs.web.server.errors import encode_error
 CHECK_INTERVAL_S: Final = 10.0
 MIN_BYTES_PER_INTERVAL: Final = 10_000
 MAX_HEAD_BYTES: Final = 32 * 1024
+_HEAD_TOO_LARGE: Final = f"the request's head is larger than {MAX_HEAD_BYTES // 1024} KiB"
 
 
 class LimitedConnection(HttpToolsProtocol):
@@ -25,6 +26,7 @@ class LimitedConnection(HttpToolsProtocol):
     _in_head = True
     _received_bytes = 0
     _head_bytes = 0
+    _piece_bytes = 0  # size of the data that is being parsed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -41,11 +43,12 @@ class LimitedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._received_bytes += len(data)
+        self._piece_bytes = len(data)
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._reject(431, f"the request's head is larger than {MAX_HEAD_BYTES // 1024} KiB")
+                self._reject(431, _HEAD_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -55,6 +58,12 @@ class LimitedConnection(HttpToolsProtocol):
             self._start_timer()
 
     def on_headers_complete(self) -> None:
+        # A whole head may arrive in one piece, with a part of the body.
+        if self._head_bytes + self._piece_bytes > MAX_HEAD_BYTES:
+            lines = (len(name) + len(value) + 4 for name, value in self.headers)
+            if len(self.url) + sum(lines) > MAX_HEAD_BYTES:
+                self._reject(431, _HEAD_TOO_LARGE)
+                raise ValueError(_HEAD_TOO_LARGE)  # ends the parsing of this connection
         self._in_head = False
         super().on_headers_complete()
 
@@ -67,7 +76,12 @@ class LimitedConnection(HttpToolsProtocol):
         self._reject(400, msg)
 
     def _reject(self, status: int, sentence: str) -> None:
-        """Send an error response before the request is complete, and close the connection."""
+        """Send an error response before the request is complete, and close the connection.
+
+        Nothing is sent on a connection that is closing, because it has got its response.
+        """
+        if self.transport.is_closing():
+            return
         self.report(sentence)
         body = encode_error("bad_request", sentence, 2)
         headers = [

@@ -47,6 +47,11 @@ class OutputFollower:
         self._offset = 0
         self._failing_since_ms: int | None = None
 
+    def skip(self, attempt: int, offset: int) -> None:
+        """Begin with this attempt at this position in its stream."""
+        self._attempt = attempt
+        self._offset = offset
+
     def follow(self, attempt: int | None = None) -> Json:
         """Copy output until the job, or the given attempt, has ended. Return the job."""
         poll_s = _FIRST_POLL_S

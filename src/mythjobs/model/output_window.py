@@ -1,4 +1,4 @@
-"""Output window: the kept head and tail of an output stream."""
+"""Output window: the kept head and tail of an output stream; its last lines."""
 
 from __future__ import annotations
 
@@ -29,3 +29,32 @@ class OutputWindow(NamedTuple):
             return offset, offset
         offset = min(max(offset, self.written - self.tail), self.written)
         return offset - self.dropped, offset
+
+
+class LastLines:
+    """The last `count` lines of output that arrives in pieces, and at most `max_bytes` of them.
+
+    Text after the last line break counts as a line.
+    """
+
+    def __init__(self, count: int, max_bytes: int) -> None:
+        self._count = count
+        self._max_bytes = max_bytes
+        self._data = bytearray()
+
+    def add(self, data: bytes) -> None:
+        self._data += data
+        # Twice the size, so that a byte is moved once on average.
+        if len(self._data) > 2 * self._max_bytes:
+            del self._data[: -self._max_bytes]
+
+    def get(self) -> bytes:
+        if not self._count:
+            return b""
+        data = bytes(self._data[-self._max_bytes :])
+        at = len(data) - data.endswith(b"\n")
+        for _ in range(self._count):
+            at = data.rfind(b"\n", 0, at)
+            if at < 0:
+                return data
+        return data[at + 1 :]

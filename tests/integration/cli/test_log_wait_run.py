@@ -35,6 +35,23 @@ def test_log_reports_dropped_bytes_on_stderr(call: Call, master: Master) -> None
     assert master.requests[-1].query == {"stream": "2", "attempt": "3"}
 
 
+def test_log_shows_the_last_lines_and_follows_from_there(call: Call, master: Master) -> None:
+    master.answers["GET jobs/7"] = succeeded()
+    last = Reply(200, {"X-Attempt": "1", "X-Dropped": "0", "X-End": "900"}, (b"y\nz\n",))
+    master.answers["GET jobs/7/output"] = last
+    assert call("log", "7", "-n", "2") == (0, "y\nz\n", "")
+    assert master.requests[-1].query == {"stream": "1", "attempt": "1", "lines": "2"}
+    looks: list[Answer] = [running(), running(), succeeded()]
+    master.answers |= {"GET jobs/7": looks, "GET jobs/7/output": [last, output(b"new\n")]}
+    assert call("log", "7", "-f", "--lines", "2") == (0, "y\nz\nnew\n", "")
+    assert master.requests[-2].query["offset"] == "900"
+    # A job that has not started has no lines yet.
+    looks = [job(), running(), succeeded()]
+    master.answers |= {"GET jobs/7": looks, "GET jobs/7/output": output(b"new\n")}
+    assert call("log", "7", "-f", "-n", "2") == (0, "new\n", "")
+    assert call("log", "7", "-n", "-1").code == 2
+
+
 def test_log_of_a_job_that_has_not_started_says_why(call: Call, master: Master) -> None:
     master.answers["GET jobs/7"] = job()
     note = "mythjobs: job 7 has not been started: held by ann\n"

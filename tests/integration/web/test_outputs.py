@@ -53,6 +53,43 @@ def test_spooled_output_has_a_content_length(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def test_the_last_lines_come_with_the_position_after_them(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        _fake_attempt(master, (1000, 6, 8))
+        path = master.state_dir.output / "0/7.1.1"
+        path.parent.mkdir()
+        path.write_bytes(b"a\nb\nc\nxx\ny\nz\n")
+        answer = await master.api("GET", "/jobs/7/output?lines=2")
+        assert (answer.status, answer.body) == (200, b"y\nz\n")
+        assert (answer.headers["x-end"], answer.headers["x-dropped"]) == ("1000", "0")
+        # Lines from before the dropped bytes: the client learns how many are missing in between.
+        answer = await master.api("GET", "/jobs/7/output?lines=5")
+        assert (answer.body, answer.headers["x-dropped"]) == (b"b\nc\nxx\ny\nz\n", "986")
+        for query in ("lines=-1", "lines=1&follow=true", "lines=1&offset=3", "lines=99999999"):
+            refused = await master.api("GET", f"/jobs/7/output?{query}")
+            assert (refused.status, refused.json["message"][:6]) == (400, "lines:")
+
+    run(tmp_path, story)
+
+
+def test_the_last_lines_of_a_running_attempt_are_those_written_so_far(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        agent = await _agent(master)
+        _fake_attempt(master, is_ended=False)
+        pending = asyncio.ensure_future(master.api("GET", "/jobs/7/output?lines=1"))
+        fetch = await agent.receive_fetch()
+        assert not fetch.follow
+        await agent.send_chunk(fetch.transfer, 0, b"one\ntw")
+        await agent.send_chunk(fetch.transfer, 500, b"o\nthree\nfo")  # the middle is not kept
+        await agent.send_messages(m.OutputEnd(fetch.transfer))
+        answer = await pending
+        assert (answer.body, answer.headers["x-end"]) == (b"fo", "510")
+        assert "x-dropped" not in answer.headers
+        await agent.socket.close()
+
+    run(tmp_path, story)
+
+
 def test_output_is_followed_until_the_attempt_ends(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         agent = await _agent(master)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
 import click
 
@@ -14,39 +13,69 @@ from mythjobs.cli.session import Session, command, pass_session
 from mythjobs.cli.waiting import get_reason
 
 
-@command("log", epilog="Examples:\n  mythjobs log 42\n  mythjobs log 42 -f")
+@command(
+    "log", epilog="Examples:\n  mythjobs log 42\n  mythjobs log 42 -f\n  mythjobs log 42 -f -n 20"
+)
 @click.argument("job", type=JOB)
 @click.option("-f", "--follow", is_flag=True, help="Continue until the job has ended.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(0, 1_000_000), metavar="N", help="Only the last N lines."
+)
 @click.option("--stderr", is_flag=True, help="Stderr, of a command that keeps two streams.")
 @click.option(
     "--attempt", type=click.IntRange(min=1), metavar="N", help="Of this attempt, not of the last."
 )
 @pass_session
-def log(session: Session, job: int, follow: bool, stderr: bool, attempt: int | None) -> None:
+def log(
+    session: Session, job: int, follow: bool, lines: int | None, stderr: bool, attempt: int | None
+) -> None:
     """Show the output of a job.
 
     The bytes are written to stdout unchanged; on a terminal control characters are removed. A
     message on stderr says how many bytes of long output were not kept.
     """
-    stream = 2 if stderr else 1
-    write = terminal.OutputStream(sys.stdout).write
-    if follow:
-        follower = OutputFollower(session, job, stream, write)
-        report_missing_bytes(follower.count_missing_bytes(follower.follow(attempt)))
-        return
-    client = session.client()
-    if attempt is None:
-        found = client.get(f"jobs/{job}")
-        if not found["attempt"]:
-            reason = get_reason(found) or found["state"]
+    output = _JobOutput(session, job, 2 if stderr else 1)
+    n = attempt
+    if n is None and (lines is not None or not follow):
+        n, reason = output.find_attempt()
+        if not (n or follow):
             terminal.print_message(f"job {job} has not been started: {reason}")
-            return
-        attempt = found["attempt"]
-    dropped = [0]
+    end = 0
+    if n and (lines is not None or not follow):
+        end = output.copy(n, lines)
+    if follow:
+        output.follow(attempt, n or 0, end)
 
-    def read_headers(headers: Mapping[str, str]) -> None:
-        dropped[0] = int(headers.get("x-dropped", "0"))
 
-    query = {"stream": stream, "attempt": attempt}
-    client.stream(f"jobs/{job}/output", query, write, read_headers)
-    report_missing_bytes(dropped[0])
+class _JobOutput:
+    """One output stream of a job, copied to stdout."""
+
+    def __init__(self, session: Session, job: int, stream: int) -> None:
+        self._session = session
+        self._job = job
+        self._stream = stream
+        self._write = terminal.OutputStream(sys.stdout).write
+
+    def find_attempt(self) -> tuple[int, str]:
+        """Return the number of the last attempt, 0 if there is none, and why the job waits."""
+        found = self._session.client().get(f"jobs/{self._job}")
+        return found["attempt"], get_reason(found) or found["state"]
+
+    def copy(self, n: int, lines: int | None) -> int:
+        """Copy what is written now, or the last lines of it. Return the position after them."""
+        headers: dict[str, str] = {}
+        query = {"stream": self._stream, "attempt": n, "lines": lines}
+        client = self._session.client()
+        client.stream(f"jobs/{self._job}/output", query, self._write, headers.update)
+        report_missing_bytes(int(headers.get("x-dropped", "0")))
+        return int(headers.get("x-end", "0"))
+
+    def follow(self, attempt: int | None, n: int, offset: int) -> None:
+        """Copy what is written from this position of attempt n on, until the job has ended.
+
+        attempt: the only one to copy; None for all.
+        """
+        follower = OutputFollower(self._session, self._job, self._stream, self._write)
+        if n:
+            follower.skip(n, offset)
+        report_missing_bytes(follower.count_missing_bytes(follower.follow(attempt)))

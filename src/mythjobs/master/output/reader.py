@@ -18,13 +18,15 @@ from mythjobs.master.output.transfers import (
     TransferPeer,
     TransferTable,
 )
-from mythjobs.model.output_window import OutputWindow
+from mythjobs.model.output_window import LastLines, OutputWindow
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import OutputChunk
 
 # Maximum time for which a request that follows output waits for a disconnected agent. An agent
 # that restarts reconnects within a second.
 RECONNECT_TIMEOUT_S: Final = 30.0
+# At most this many bytes are read of the last lines of a stream: they are kept in memory.
+MAX_END_BYTES: Final = 4 * 2**20
 
 
 class AttemptOutput(NamedTuple):
@@ -67,12 +69,14 @@ class RequestedOutput:
 
     dropped: number of bytes of the stream that were not kept; None until the attempt has ended.
     length: number of bytes in `chunks`; None if the chunks are still being sent by a machine.
+    end: of last lines, the position in the stream after them.
     """
 
     n: int
     dropped: int | None
     length: int | None
     chunks: AsyncGenerator[bytes, None]
+    end: int | None = None
 
 
 class OutputReader:
@@ -143,11 +147,40 @@ class OutputReader:
                 attempt.n, window.dropped, length, self._stream_from_spool(key, at)
             )
         self._find_peer(attempt, job)
-        chunks = self._stream_from_agent(attempt, key, offset, follow)
+        chunks = _drop_positions(self._stream_from_agent(attempt, key, offset, follow))
         if not follow:
             # Wait for the first chunk: an error before it can still set the HTTP status.
             chunks = await _await_first_chunk(chunks)
         return RequestedOutput(attempt.n, window and window.dropped, None, chunks)
+
+    async def read_last_lines(
+        self, job: int, n: int | None, stream: int, count: int
+    ) -> RequestedOutput:
+        """Read the last lines of a stream, as far as it is written now; at most MAX_END_BYTES.
+
+        `dropped` is the number of bytes missing in these lines. Raises like read().
+        """
+        attempt = await self._store.find_attempt_output(job, n)
+        window = attempt.window(stream)
+        lines, end = LastLines(count, MAX_END_BYTES), 0
+        if window is None:
+            self._find_peer(attempt, job)
+            pieces = self._stream_from_agent(attempt, OutputKey(job, attempt.n, stream), 0, False)
+            async with aclosing(pieces):
+                async for position, data in pieces:
+                    lines.add(data)
+                    end = position
+        else:
+            end = window.written
+            found = await self.read(
+                job, attempt.n, stream, max(0, end - MAX_END_BYTES), follow=False
+            )
+            async with aclosing(found.chunks):
+                async for data in found.chunks:
+                    lines.add(data)
+        data = lines.get()
+        dropped = window and (window.dropped if len(data) > window.tail else 0)
+        return RequestedOutput(attempt.n, dropped, len(data), _stream_bytes(data), end)
 
     async def find_sizes(self, job: int, n: int) -> list[int]:
         """Return the size in bytes of each stream of an ended attempt. Raises NoSuchJob."""
@@ -165,13 +198,14 @@ class OutputReader:
 
     async def _stream_from_agent(
         self, attempt: AttemptOutput, key: OutputKey, offset: int, follow: bool
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Yield bytes, each piece with the position in the stream after it."""
         while True:
             transfer = self._start_transfer(self._find_peer(attempt, key.job), key, offset, follow)
             try:
                 while chunk := await transfer.next_chunk():
                     offset = chunk.offset + len(chunk.data)
-                    yield chunk.data
+                    yield offset, chunk.data
                     transfer.release_bytes(len(chunk.data))
             finally:
                 self._transfers.stop(transfer)
@@ -188,7 +222,7 @@ class OutputReader:
             if window is not None and window.written <= offset:
                 return
             if window is not None and attempt.data:
-                yield attempt.data[key.stream - 1][window.place(offset)[0] :]
+                yield window.written, attempt.data[key.stream - 1][window.place(offset)[0] :]
                 return
             if window is None or not await asyncio.to_thread(self._spool.contains, key):
                 raise Unreachable(
@@ -197,7 +231,7 @@ class OutputReader:
                 )
             async with aclosing(self._stream_from_spool(key, window.place(offset)[0])) as rest:
                 async for data in rest:
-                    yield data
+                    yield window.written, data
             return
 
     def _start_transfer(
@@ -220,6 +254,14 @@ class OutputReader:
                     await self._agent_added.wait()
         except TimeoutError:
             pass  # the caller's next call of _find_peer() raises Unreachable
+
+
+async def _drop_positions(
+    pieces: AsyncGenerator[tuple[int, bytes], None],
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(pieces):
+        async for _, data in pieces:
+            yield data
 
 
 async def _stream_nothing() -> AsyncGenerator[bytes, None]:

@@ -22,6 +22,7 @@ from mythjobs.web.server.openapi import BytesOperation, error_responses
 
 _MAX_OFFSET: Final = 2**63 - 1
 _MAX_ATTEMPT_NUMBER: Final = 2**31 - 1
+_MAX_LINES: Final = 1_000_000
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +35,8 @@ class OutputResponse(ASGIResponse):
             headers["x-dropped"] = str(reading.dropped)
         if reading.length is not None:
             headers["content-length"] = str(reading.length)
+        if reading.end is not None:
+            headers["x-end"] = str(reading.end)
         super().__init__(media_type="application/octet-stream", headers=headers)
         self._chunks = reading.chunks
 
@@ -85,6 +88,11 @@ async def _wait_disconnect(receive: Receive) -> None:
             documentation_only=True,
             description="Number of bytes not kept; absent before the end of the attempt",
         ),
+        ResponseHeader(
+            "X-End",
+            documentation_only=True,
+            description="With `lines`: position in the stream after these lines, for `offset`",
+        ),
     ],
 )
 async def read_output(
@@ -94,6 +102,7 @@ async def read_output(
     offset: FromQuery[int] = 0,
     attempt: FromQuery[int | None] = None,
     follow: FromQuery[bool] = False,
+    lines: FromQuery[int | None] = None,
 ) -> OutputResponse:
     if stream not in (1, 2):
         raise BadRequest("stream: must be 1 (standard output) or 2 (standard error)")
@@ -103,6 +112,12 @@ async def read_output(
         raise BadRequest("attempt: must be 1 or more")
     outputs = get_master(request).outputs
     number = check_job_id(job_id)
+    if lines is not None:
+        if not 0 <= lines <= _MAX_LINES:
+            raise BadRequest(f"lines: must be from 0 to {_MAX_LINES}")
+        if follow or offset:
+            raise BadRequest("lines: goes with neither follow nor offset; follow from X-End")
+        return OutputResponse(await outputs.read_last_lines(number, attempt, stream, lines))
     return OutputResponse(await outputs.read(number, attempt, stream, offset, follow=follow))
 
 

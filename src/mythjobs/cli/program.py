@@ -30,6 +30,7 @@ COMMANDS: Final = {
         "cancel": "mythjobs.cli.commands.job_actions:cancel",
         "hold": "mythjobs.cli.commands.job_actions:hold",
         "release": "mythjobs.cli.commands.job_actions:release",
+        "set": "mythjobs.cli.commands.job_actions:set_",
         "rerun": "mythjobs.cli.commands.job_actions:rerun",
         "pause": "mythjobs.cli.commands.job_actions:pause",
         "resume": "mythjobs.cli.commands.job_actions:resume",

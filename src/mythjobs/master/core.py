@@ -256,6 +256,7 @@ _HANDLERS: Final[dict[type[requests.Request], Callable[[TurnContext, Any], Any]]
     requests.BeginBatch: begin_batch,
     requests.DropBatch: drop_batch,
     requests.CancelJobs: jobs.cancel_jobs,
+    requests.SetPriority: jobs.set_priority,
     requests.HoldJobs: jobs.hold_jobs,
     requests.ReleaseJobs: jobs.release_jobs,
     requests.RerunJobs: jobs.rerun_jobs,

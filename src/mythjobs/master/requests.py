@@ -78,6 +78,14 @@ class CancelJobs(Request, frozen=True):
     by: str
 
 
+class SetPriority(Request, frozen=True):
+    """Change the priority of queued jobs."""
+
+    ids: list[int]
+    priority: int
+    by: str
+
+
 class HoldJobs(Request, frozen=True):
     ids: list[int]
 

@@ -92,6 +92,13 @@ class JobIds(Struct, frozen=True, forbid_unknown_fields=True):
     ids: list[int]
 
 
+class JobPriority(Struct, frozen=True, forbid_unknown_fields=True):
+    """Priority for the given jobs, of those that are queued."""
+
+    ids: list[int]
+    priority: int
+
+
 class JobActionResult(Struct, frozen=True):
     """Result of an action on one job. done: the effect (`cancelled`, `stopping`, …), or "" and an
     `error`."""

@@ -171,6 +171,8 @@ class BlockedJobs:
         known = self._jobs.get(job.class_id)
         if known is None or known.job_id != job.job_id:
             self._jobs[job.class_id] = BlockedJob(job.job_id, job.priority, steady_ms)
+        elif known.priority != job.priority:  # a user has changed it
+            self._jobs[job.class_id] = known._replace(priority=job.priority)
 
     def remove(self, class_id: int) -> None:
         self._jobs.pop(class_id, None)

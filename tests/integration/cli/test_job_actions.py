@@ -23,6 +23,47 @@ def test_results_go_to_stdout_and_refusals_to_stderr(call: Call, master: Master,
     assert json.loads(call(act, "7", "8", "--json").out) == results
 
 
+def test_set_changes_the_priority_of_jobs(call: Call, master: Master) -> None:
+    result = {"id": 7, "state": "queued", "done": "has priority 50", "error": ""}
+    master.answers["POST jobs/priority"] = {"jobs": [result]}
+    assert call("set", "7", "--priority", "50") == (0, "job 7 has priority 50\n", "")
+    assert master.requests[0].json == {"ids": [7], "priority": 50}
+    by_filter(master, "priority")
+    done = call("set", "--command", "x", "--priority", "-5", "--yes")
+    assert done == (0, "312 jobs set to priority -5\n", "")
+    assert master.requests[-1].json == {
+        "act": "priority", "states": ["queued"], "command": "x", "batch": None, "subject": None,
+        "priority": -5,
+    }  # fmt: skip
+    question = "mythjobs: change 312 queued jobs (not 4 running); stdin is not a terminal"
+    assert call("set", "--command", "x", "--priority", "-5").err.startswith(question)
+    assert call("set", "7").code == 2
+    assert call("set", "7", "--priority", "101").code == 2
+
+
+def test_a_range_names_many_jobs_and_each_job_counts_once(call: Call, master: Master) -> None:
+    master.answers["POST jobs/cancel"] = {"jobs": []}
+    assert call("cancel", "7", "9-12", "10-11", "7").code == 0
+    assert master.requests[0].json == {"ids": [7, 9, 10, 11, 12]}
+
+
+@pytest.mark.parametrize(
+    "given, sentence",
+    [
+        ("12-9", '"12-9" ends before it begins'),
+        ("1-99999999999999999999", "has more than 10000 jobs"),
+        ("1-2-3", "'2-3' is not a valid job"),
+        ("0-3", "0 is not in the range"),
+        ("7-", "'7-' is not a valid job"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(call: Call, given: str, sentence: str) -> None:
+    for arguments in (["hold", given], ["wait", given]):
+        done = call(*arguments)
+        assert done.code == 2
+        assert sentence in done.err
+
+
 def test_rerun_names_the_new_job(call: Call, master: Master) -> None:
     results = [{"id": 7, "state": "failed", "done": "9", "error": ""}]
     master.answers["POST jobs/rerun"] = {"jobs": results}

@@ -74,7 +74,7 @@ def test_flags_are_read_for_existing_jobs(store: Store) -> None:
         q.queue_jobs(tx, 2, subject="news")
         jobs.request_stop(tx, [2], "anna")
         found = jobs.read_flags(tx, [1, 2, 3])
-        assert found[1] == (1, 1, 1, None, "queued", 0, None, "news")
+        assert found[1] == (1, 1, 1, None, "queued", 0, None, "news", 0)
         assert (found[2].stop_requested, 3 in found) == ("anna", False)
 
 
@@ -85,6 +85,15 @@ def test_only_a_queued_job_can_be_held(store: Store) -> None:
         q.lease(tx, 1)
         jobs.hold(tx, [1, 2], "by anna")
         assert [q.read_column(tx, each, "hold") for each in (1, 2)] == [0, 1]
+
+
+def test_only_a_queued_job_gets_another_priority(store: Store) -> None:
+    with store.transaction() as tx:
+        q.enrol_machines(tx)
+        q.queue_jobs(tx, 2)
+        q.lease(tx, 1)
+        jobs.set_priority(tx, [1, 2], 7)
+        assert [q.read_column(tx, each, "priority") for each in (1, 2)] == [0, 7]
 
 
 def test_progress_of_an_old_attempt_is_ignored(store: Store) -> None:

@@ -1,7 +1,10 @@
-"""Reruns of ended jobs."""
+"""Reruns of ended jobs, and changes of the priority of queued ones."""
 
 from __future__ import annotations
 
+import pytest
+
+from mythjobs.errors import BadRequest
 from mythjobs.master import requests
 from mythjobs.store.queries.job_details import read_job
 from tests.unit.master.harness import Harness
@@ -24,3 +27,44 @@ def test_a_rerun_belongs_to_the_user_who_requests_it(master: Harness) -> None:
     master.request(requests.RemoveCommand("backup"))
     [acted] = master.request(requests.RerunJobs([old], "ben"))
     assert acted.error == f"the command of job {old} was removed"
+
+
+def test_another_priority_changes_the_order_of_waiting_jobs(master: Harness) -> None:
+    attic = master.join("attic", 1)
+    master.define("backup")
+    running, first, second = (master.submit("backup").id for _ in range(3))
+    assert master.take_grants() == [running]
+    results = master.request(requests.SetPriority([running, second, 99], 50, "ben"))
+    assert [each.done for each in results] == ["", "has priority 50", ""]
+    assert [each.error for each in results] == [
+        f"job {running} is leased; only queued jobs can get another priority",
+        "",
+        "there is no job 99",
+    ]
+    with master.store.snapshot() as tx:
+        page = read_job(tx, second)
+    assert page["priority"] == 50
+    assert [(each["kind"], each["detail"]) for each in page["events"]] == [
+        ("priority", "50 instead of 0, by ben")
+    ]
+    master.finish(attic, running)
+    assert master.take_grants() == [second]
+    master.finish(attic, second)
+    assert master.take_grants() == [first]
+    [done] = master.request(requests.SetPriority([second], 0, "ben"))
+    assert done.error == f"job {second} has already ended (succeeded)"
+
+
+def test_another_priority_chooses_the_first_job_about_a_subject(master: Harness) -> None:
+    master.define("backup")
+    _, second = (master.submit("backup", subject="a").id for _ in range(2))
+    master.request(requests.SetPriority([second], 1, "ben"))
+    master.join("attic", 2)
+    assert master.take_grants() == [second]
+
+
+def test_a_priority_out_of_range_is_refused(master: Harness) -> None:
+    master.define("backup")
+    job_id = master.submit("backup").id
+    with pytest.raises(BadRequest, match="101 is not between"):
+        master.request(requests.SetPriority([job_id], 101, "ben"))

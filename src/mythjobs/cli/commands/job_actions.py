@@ -1,4 +1,4 @@
-"""`mythjobs cancel`, `hold`, `release`, `rerun`, `pause`, `resume`: actions on existing jobs."""
+"""`mythjobs cancel`, `hold`, `release`, `set`, `rerun`, …: actions on existing jobs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ _LABELS: Final = {"queued": "queued", "leased": "starting"}
 
 class _JobAction(NamedTuple):
     """An action on jobs, the job states in which it applies, and the states that a filter without
-    --state selects."""
+    --state selects. fields: of the request. phrase: for the confirmation, if not `name`."""
 
     name: str
     past: str
     states: tuple[str, ...]
     default_states: tuple[str, ...] = ()
+    fields: Json = {}  # noqa: RUF012
+    phrase: str = ""
 
 
 _CANCEL: Final = _JobAction("cancel", "cancelled or being cancelled", _OPEN)
@@ -107,6 +109,27 @@ def release(session: Session, /, as_json: bool, yes: bool, **selection: Any) -> 
 
 @command("rerun", epilog="Example:\n  mythjobs rerun --batch 7 --state failed,cancelled")
 @_selection_options
+@command("set", epilog="Example:\n  mythjobs set 42 --priority 50")
+@_selection_options
+@click.option(
+    "--priority",
+    type=click.IntRange(-100, 100),
+    required=True,
+    help="-100 to 100; higher starts first.",
+)
+@pass_session
+def set_(session: Session, /, as_json: bool, yes: bool, priority: int, **selection: Any) -> int:
+    """Change the priority of queued jobs, and with it their order."""
+    action = _JobAction(
+        "priority",
+        f"set to priority {priority}",
+        ("queued",),
+        fields={"priority": priority},
+        phrase="change",
+    )
+    return _apply(session, action, _JobSelection(**selection), yes, as_json)
+
+
 @pass_session
 def rerun(session: Session, /, as_json: bool, yes: bool, **selection: Any) -> int:
     """Submit ended jobs again, each as a new job.
@@ -147,15 +170,16 @@ def _apply(
         return _apply_to_ids(session.client(), action, selection.jobs, as_json)
     for each in selection.states:
         if each not in action.states:
-            raise BadRequest(
-                f"{action.name} does not apply to {each} jobs, only to {' or '.join(action.states)}"
-            )
+            name, allowed = action.phrase or action.name, " or ".join(action.states)
+            raise BadRequest(f"{name} does not apply to {each} jobs, only to {allowed}")
     return _apply_to_filter(session.client(), action, selection, yes, as_json)
 
 
 def _apply_to_ids(client: Client, action: _JobAction, ids: tuple[int, ...], as_json: bool) -> int:
     """Apply the action to jobs by id. Return exit code 2 if it was refused for one, else 0."""
-    results: list[dict[str, Any]] = client.post(f"jobs/{action.name}", {"ids": list(ids)})["jobs"]
+    results: list[dict[str, Any]] = client.post(
+        f"jobs/{action.name}", {"ids": list(ids), **action.fields}
+    )["jobs"]
     if as_json:
         terminal.print_json(results)
     for each in results:
@@ -187,7 +211,7 @@ def _apply_to_filter(
     }
     if selected:
         confirm(_format_question(action, counts, selected), yes)
-        body = {"act": action.name, "states": list(states), **filters}
+        body = {"act": action.name, "states": list(states), **filters, **action.fields}
         # No timeout: a million jobs take minutes.
         done = client.post("jobs/all", body, timeout_s=None)
     else:
@@ -210,7 +234,7 @@ def _format_question(action: _JobAction, counts: Json, selected: dict[str, int])
     """Return the text to confirm: `cancel 312 queued jobs (not 4 running)`."""
     kept = {each: counts[each] for each in _OPEN if counts[each] and each not in selected}
     jobs = "job" if sum(selected.values()) == 1 else "jobs"
-    text = f"{action.name} {_format_counts(selected)} {jobs}"
+    text = f"{action.phrase or action.name} {_format_counts(selected)} {jobs}"
     return f"{text} (not {_format_counts(kept)})" if kept else text
 
 

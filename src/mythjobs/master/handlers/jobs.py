@@ -1,4 +1,4 @@
-"""Handlers of requests about jobs: cancel, hold, release, rerun, freeze."""
+"""Handlers of requests about jobs: cancel, hold, release, priority, rerun, freeze."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cache
 
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
+from mythjobs.master.handlers.submit import check_priority
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol.messages import USER_HOLDER, Freeze, Stop
@@ -89,15 +90,19 @@ def _send_stop(turn: TurnContext, job_id: int, by: str) -> None:
             turn.send(machine, Stop(job_id, attempt.n, by))
 
 
+def _find_queued_error(flags: jobs.JobFlags, action: str) -> str:
+    """Return why an action that only queued jobs allow is refused for a job, or ""."""
+    if flags.state != JobState.QUEUED:
+        error = f"job {flags.job_id} is {flags.state}; only queued jobs can {action}"
+        return _final_error(flags) or error
+    if flags.hold == batches.HOLD_UNOPENED:
+        return f"job {flags.job_id} is part of a batch that is being opened; try again shortly"
+    return ""
+
+
 def hold_jobs(turn: TurnContext, request: requests.HoldJobs) -> list[JobActionResult]:
     def check(flags: jobs.JobFlags) -> str:
-        job_id = flags.job_id
-        if flags.state != JobState.QUEUED:
-            error = f"job {job_id} is {flags.state}; only queued jobs can be held"
-            return _final_error(flags) or error
-        if flags.hold == batches.HOLD_UNOPENED:
-            return f"job {job_id} is part of a batch that is being opened; try again shortly"
-        return ""
+        return _find_queued_error(flags, "be held")
 
     def act(chosen: list[jobs.JobFlags]) -> list[str]:
         ids = [each.job_id for each in chosen]
@@ -105,6 +110,26 @@ def hold_jobs(turn: TurnContext, request: requests.HoldJobs) -> list[JobActionRe
         turn.held += ids
         turn.recheck(readiness.refresh(turn.tx, ids))
         return ["held"] * len(ids)
+
+    return _act_on_jobs(turn, request.ids, check, act)
+
+
+def set_priority(turn: TurnContext, request: requests.SetPriority) -> list[JobActionResult]:
+    """Change the priority of queued jobs, and with it their order."""
+    priority = check_priority(request.priority)
+
+    def check(flags: jobs.JobFlags) -> str:
+        return _find_queued_error(flags, "get another priority")
+
+    def act(chosen: list[jobs.JobFlags]) -> list[str]:
+        ids = [each.job_id for each in chosen]
+        jobs.set_priority(turn.tx, ids, priority)
+        turn.recheck(readiness.refresh(turn.tx, ids))
+        for each in chosen:
+            if each.priority != priority:
+                detail = f"{priority} instead of {each.priority}, by {request.by}"
+                turn.add_event(each.job_id, 0, "priority", detail)
+        return [f"has priority {priority}"] * len(ids)
 
     return _act_on_jobs(turn, request.ids, check, act)
 

@@ -104,14 +104,20 @@ def _check_submit(submit: Submit) -> None:
 
 def check_common(submit: Submit | BatchSubmit) -> None:
     """Check the fields that single and batch submits share. Raises BadRequest."""
-    if not -100 <= submit.priority <= 100:
-        raise BadRequest(f"priority {submit.priority} is not between -100 and 100")
+    check_priority(submit.priority)
     if len(submit.comment) > _MAX_COMMENT:
         raise BadRequest(f"comment must have at most {_MAX_COMMENT} characters")
     if "\0" in submit.comment:
         raise BadRequest("comment must not have a NUL character")
     if submit.deadline_ms is not None and submit.deadline_ms < (submit.not_before_ms or 0):
         raise BadRequest("the deadline is before the start time")
+
+
+def check_priority(priority: int) -> int:
+    """Return the priority. Raises BadRequest if it is out of range."""
+    if not -100 <= priority <= 100:
+        raise BadRequest(f"priority {priority} is not between -100 and 100")
+    return priority
 
 
 def job_requirements(submit: Submit | BatchSubmit, prefer: str = "") -> JobRequirements:

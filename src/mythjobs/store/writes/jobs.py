@@ -56,7 +56,7 @@ class NewJob(NamedTuple):
 
 
 class JobFlags(NamedTuple):
-    """Columns of a job that the handlers of cancel, hold, release and rerun read."""
+    """Columns of a job that the handlers of actions on jobs read."""
 
     job_id: int
     class_id: int
@@ -66,6 +66,7 @@ class JobFlags(NamedTuple):
     hold: int
     stop_requested: str | None
     subject: str | None
+    priority: int
 
 
 _INSERT = Statement(insert(job), (*NewJob._fields, "deadline_order"))
@@ -85,6 +86,11 @@ _RELEASE = Statement(
     update(job)
     .where(in_list(job.c.job_id, "job_ids"), job.c.state == literal(JobState.QUEUED))
     .values(hold=0, reason_code="", reason="", losses=0)
+)
+_SET_PRIORITY = Statement(
+    update(job)
+    .where(in_list(job.c.job_id, "job_ids"), job.c.state == literal(JobState.QUEUED))
+    .values(priority=param("priority"))
 )
 _REQUEST_STOP = Statement(
     update(job).where(in_list(job.c.job_id, "job_ids")).values(stop_requested=param("by"))
@@ -141,6 +147,11 @@ def hold(tx: Transaction, job_ids: Sequence[int], sentence: str) -> None:
 def release(tx: Transaction, job_ids: Sequence[int]) -> None:
     """Release the given jobs if they are queued, and reset their number of losses in a row."""
     _RELEASE.run(tx, job_ids=list(job_ids))
+
+
+def set_priority(tx: Transaction, job_ids: Sequence[int], priority: int) -> None:
+    """Change the priority of the given jobs if they are queued."""
+    _SET_PRIORITY.run(tx, job_ids=list(job_ids), priority=priority)
 
 
 def request_stop(tx: Transaction, job_ids: Sequence[int], by: str) -> None:

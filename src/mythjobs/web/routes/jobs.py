@@ -14,12 +14,11 @@ from mythjobs.errors import BadRequest, NoSuchCommand, NoSuchJob, StoreFull
 from mythjobs.master import requests
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol import responses
-from mythjobs.protocol.requests import JobActionResult, JobIds, Submit, Submitted
+from mythjobs.protocol.requests import JobActionResult, JobIds, JobPriority, Submit, Submitted
 from mythjobs.store.queries import filters
 from mythjobs.web.routes.request import ApiRequest, get_disconnect, get_master, get_submitter
 from mythjobs.web.routes.validation import (
     check_batch_id,
-    check_ids,
     check_job_id,
     check_range,
     check_submit,
@@ -30,7 +29,7 @@ from mythjobs.web.routes.validation import (
 from mythjobs.web.server.openapi import error_responses
 
 MAX_LISTED: Final = 1000
-Action = Literal["cancel", "hold", "release", "rerun", "pause", "resume"]
+Action = Literal["cancel", "hold", "release", "rerun", "pause", "resume", "priority"]
 
 # Maximum number of jobs that one transaction of the master acts on, so that other requests in the
 # same transaction are not delayed.
@@ -45,6 +44,7 @@ _STATES: Final[dict[str, tuple[JobState, ...]]] = {
     "rerun": tuple(sorted(FINAL)),
     "pause": _LIVE,
     "resume": _LIVE,
+    "priority": (JobState.QUEUED,),
 }
 
 
@@ -156,25 +156,44 @@ def _make_action_route(action: Action, summary: str) -> Any:
         responses=error_responses(*([StoreFull] if action == "rerun" else [])),
     )
     async def act_on_jobs(request: ApiRequest, data: JSONBody[JobIds]) -> responses.ActionResults:
-        make_request = _request_maker(action, get_submitter(request))
-        ids = check_ids(data)
-        # Omit ids beyond the store's 64-bit integers, which its queries cannot contain.
-        valid = [each for each in ids if is_valid_id(each)]
-        master = get_master(request)
-        acted: list[JobActionResult] = []
-        for first in range(0, len(valid), SLICE_JOBS):
-            acted += await master.execute(make_request(valid[first : first + SLICE_JOBS]))
-        results = iter(acted)
-        return {"jobs": [next(results) if is_valid_id(each) else _no_job(each) for each in ids]}
+        return await _act_on_ids(request, data.ids, _request_maker(action, get_submitter(request)))
 
     return act_on_jobs
+
+
+@post(
+    "/jobs/priority",
+    status_code=200,
+    summary="Change the priority of queued jobs",
+    responses=error_responses(),
+)
+async def set_priority(request: ApiRequest, data: JSONBody[JobPriority]) -> responses.ActionResults:
+    by = get_submitter(request)
+    return await _act_on_ids(request, data.ids, _request_maker("priority", by, data.priority))
+
+
+async def _act_on_ids(
+    request: ApiRequest, ids: list[int], make_request: Callable[[list[int]], requests.Request]
+) -> responses.ActionResults:
+    if not ids:
+        raise BadRequest("ids: must contain at least one job id")
+    # Omit ids beyond the store's 64-bit integers, which its queries cannot contain.
+    valid = [each for each in ids if is_valid_id(each)]
+    master = get_master(request)
+    acted: list[JobActionResult] = []
+    for first in range(0, len(valid), SLICE_JOBS):
+        acted += await master.execute(make_request(valid[first : first + SLICE_JOBS]))
+    results = iter(acted)
+    return {"jobs": [next(results) if is_valid_id(each) else _no_job(each) for each in ids]}
 
 
 def _no_job(job_id: int) -> JobActionResult:
     return JobActionResult(job_id, "", "", f"there is no job {job_id}")
 
 
-def _request_maker(action: Action, by: str) -> Callable[[list[int]], requests.Request]:
+def _request_maker(
+    action: Action, by: str, priority: int = 0
+) -> Callable[[list[int]], requests.Request]:
     match action:
         case "cancel":
             return lambda ids: requests.CancelJobs(ids, by)
@@ -184,6 +203,8 @@ def _request_maker(action: Action, by: str) -> Callable[[list[int]], requests.Re
             return requests.ReleaseJobs
         case "rerun":
             return lambda ids: requests.RerunJobs(ids, by)
+        case "priority":
+            return lambda ids: requests.SetPriority(ids, priority, by)
         case _:
             return lambda ids: requests.FreezeJobs(ids, action == "pause")
 
@@ -192,7 +213,7 @@ class ActOnMatching(Struct, frozen=True, forbid_unknown_fields=True):
     """An action on all jobs that match every given field.
 
     states: default is all states in which the action has an effect. lost: only jobs that are held
-    because their attempts were lost too often in a row.
+    because their attempts were lost too often in a row. priority: of `act` priority.
     """
 
     act: Action
@@ -201,6 +222,7 @@ class ActOnMatching(Struct, frozen=True, forbid_unknown_fields=True):
     batch: int | None = None
     subject: str | None = None
     lost: bool = False
+    priority: int | None = None
 
 
 @post(
@@ -217,7 +239,9 @@ async def act_on_matching(
     Jobs submitted after the request began are not affected.
     """
     job_filter = _make_filter(data)
-    make_request = _request_maker(data.act, get_submitter(request))
+    if (data.act == "priority") != (data.priority is not None):
+        raise BadRequest("priority: is needed for this act, and for no other")
+    make_request = _request_maker(data.act, get_submitter(request), data.priority or 0)
     master, disconnected = get_master(request), get_disconnect(request)
     last_id, after_id = await master.read(filters.find_max_id), 0
     done = refused = 0
@@ -271,5 +295,6 @@ ROUTES: Final[list[Any]] = [
     _make_action_route("rerun", "Submit ended jobs again"),
     _make_action_route("pause", "Pause (freeze) running jobs"),
     _make_action_route("resume", "Resume paused jobs"),
+    set_priority,
     act_on_matching,
 ]

@@ -7,7 +7,7 @@ from typing import Final
 
 from mythjobs.errors import BadRequest, NoSuchJob
 from mythjobs.model.units import MAX_WALL_MS
-from mythjobs.protocol.requests import JobIds, Submit
+from mythjobs.protocol.requests import Submit
 
 MAX_WAIT_S: Final = 60.0
 # Largest id that the store can hold (signed 64-bit). A larger id is treated as one that
@@ -43,12 +43,6 @@ def check_range(number: int, name: str, first: int, last: int) -> int:
     if not first <= number <= last:
         raise BadRequest(f"{name}: must be from {first} to {last}")
     return number
-
-
-def check_ids(act: JobIds) -> list[int]:
-    if not act.ids:
-        raise BadRequest("ids: must contain at least one job id")
-    return act.ids
 
 
 def is_valid_id(number: int) -> bool:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # Longest duration that is accepted: longer ones in milliseconds do not fit into 64 bits.
 _MAX_DURATION_S: Final = 2.0**53
 _COMPLETION_TIMEOUT_S: Final = 1.0
+# Most jobs that a range like 10-20 may have: as many as the master accepts in one request.
+_MAX_RANGE: Final = 10_000
 _WHEN: Final = {"": "ok", "ok": "ok", "any": "any", "failure": "failure"}
 
 Context = click.Context | None
@@ -121,6 +123,30 @@ class JobIdType(click.IntRange):
         return _complete(
             [(str(each["id"]), f"{each['command']} {each['state']}") for each in found], incomplete
         )
+
+
+class JobRangeType(JobIdType):
+    """Job ids: `42`, or all from `10-20`. The value is a tuple."""
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> Any:
+        if isinstance(value, tuple):
+            return value
+        first, dash, last = value.partition("-")
+        if not (first and dash and last):
+            return (super().convert(value, param, context),)
+        begin, end = (JOB.convert(each, param, context) for each in (first, last))
+        if end < begin:
+            self.fail(f'"{value}" ends before it begins', param, context)
+        if end - begin >= _MAX_RANGE:
+            self.fail(f'"{value}" has more than {_MAX_RANGE} jobs', param, context)
+        return tuple(range(begin, end + 1))
+
+
+def join_ranges(
+    context: click.Context, option: click.Parameter, given: tuple[tuple[int, ...], ...]
+) -> tuple[int, ...]:
+    """Return the ids of all ranges, each once. Callback of click for arguments of JOB_RANGE."""
+    return tuple(dict.fromkeys(each for ids in given for each in ids))
 
 
 def _query(context: click.Context, collection: str) -> list[Json]:
@@ -279,6 +305,7 @@ MACHINE: Final = MachineNameType()
 NEW_MACHINE: Final = NewMachineNameType()
 SCHEDULE: Final = ScheduleNameType()
 JOB: Final = JobIdType()
+JOB_RANGE: Final = JobRangeType()
 PARAMETER: Final = ArgumentType()
 AFTER: Final = DependencyType()
 INSTANT: Final = InstantType()

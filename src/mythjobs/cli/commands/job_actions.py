@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.options import COMMAND, JOB, STATES, TEXT
+from mythjobs.cli.options import COMMAND, JOB_RANGE, STATES, TEXT, join_ranges
 from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
 from mythjobs.cli.terminal import confirm
 from mythjobs.client.client import Client, Json
@@ -67,7 +67,9 @@ def _selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--state", "states", type=STATES, default=(), metavar="STATE[,STATE…]",
                      help="Jobs in these states."),
         click.option("--command", type=COMMAND, metavar="COMMAND", help="Jobs of this command."),
-        click.argument("jobs", metavar="[JOB…]", type=JOB, nargs=-1),
+        click.argument(
+            "jobs", metavar="[JOB…]", type=JOB_RANGE, nargs=-1, callback=join_ranges
+        ),
     ):  # fmt: skip
         function = option(function)
     return function
@@ -75,7 +77,7 @@ def _selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @command(
     "cancel",
-    epilog="Examples:\n  mythjobs cancel 42 43\n"
+    epilog="Examples:\n  mythjobs cancel 42 50-60\n"
     "  mythjobs cancel --command transcode-h264 --state queued\n  mythjobs cancel --batch 7 --yes",
 )
 @_selection_options
@@ -107,8 +109,6 @@ def release(session: Session, /, as_json: bool, yes: bool, **selection: Any) -> 
     return _apply(session, _RELEASE, _JobSelection(**selection), yes, as_json)
 
 
-@command("rerun", epilog="Example:\n  mythjobs rerun --batch 7 --state failed,cancelled")
-@_selection_options
 @command("set", epilog="Example:\n  mythjobs set 42 --priority 50")
 @_selection_options
 @click.option(
@@ -130,6 +130,8 @@ def set_(session: Session, /, as_json: bool, yes: bool, priority: int, **selecti
     return _apply(session, action, _JobSelection(**selection), yes, as_json)
 
 
+@command("rerun", epilog="Example:\n  mythjobs rerun --batch 7 --state failed,cancelled")
+@_selection_options
 @pass_session
 def rerun(session: Session, /, as_json: bool, yes: bool, **selection: Any) -> int:
     """Submit ended jobs again, each as a new job.

@@ -67,6 +67,23 @@ COMMANDS: Final = {
         "completion": "mythjobs.cli.commands.completion:completion",
     },
 }
+# What users of other queues, of systemd and of shells type instead.
+OTHER_NAMES: Final = {
+    "list": "jobs", "ls": "jobs", "ps": "jobs", "queue": "jobs", "squeue": "jobs", "sacct": "jobs",
+    "history": "jobs", "top": "status", "info": "show", "describe": "show", "explain": "why",
+    "logs": "log", "output": "log", "cat": "log", "tail": "log", "follow": "log",
+    "add": "submit", "enqueue": "submit", "sbatch": "submit", "exec": "run", "srun": "run",
+    "start": "up", "serve": "up", "server": "up", "daemon": "up",
+    "kill": "cancel", "stop": "cancel", "rm": "cancel", "remove": "cancel", "delete": "cancel",
+    "abort": "cancel", "scancel": "cancel", "unhold": "release", "suspend": "pause",
+    "prioritize": "set", "continue": "resume", "unpause": "resume", "thaw": "resume",
+    "freeze": "pause",
+    "retry": "rerun", "restart": "rerun", "requeue": "rerun", "resubmit": "rerun",
+    "nodes": "machines", "workers": "machines", "hosts": "machines", "agents": "machines",
+    "sinfo": "machines", "cron": "schedules", "clean": "prune", "stats": "status",
+    "commands": "command list", "semaphores": "semaphore list", "version": "--version",
+    "help": "--help",
+}  # fmt: skip
 _OVERVIEW: Final = """\
 Usage: mythjobs COMMAND [ARGUMENT…]
 
@@ -83,6 +100,7 @@ Usage: mythjobs COMMAND [ARGUMENT…]
 group = LazyGroup(
     "mythjobs",
     sections=COMMANDS,
+    other_names=OTHER_NAMES,
     params=[state_dir_option(hidden=False)],
     context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
@@ -118,5 +136,6 @@ def invoke(arguments: list[str]) -> int:
         sentence = error.format_message().rstrip(".")
         context_of = getattr(error, "ctx", None)
         where = context_of.command_path if context_of else "mythjobs"
-        terminal.print_message(f"{sentence[:1].lower()}{sentence[1:]}; see `{where} --help`")
+        see = " See" if sentence.endswith("?") else "; see"
+        terminal.print_message(f"{sentence[:1].lower()}{sentence[1:]}{see} `{where} --help`")
         return error.exit_code

@@ -71,11 +71,19 @@ class LazyGroup(click.Group):
     """Group whose commands are imported when called.
 
     sections: the commands below each heading of the help, as name and `module:attribute`.
+    other_names: names that other programs have for these commands, which a message explains.
     """
 
-    def __init__(self, *arguments: Any, sections: Sections, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        sections: Sections,
+        other_names: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self._sections = sections
+        self._other_names = other_names or {}
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [name for section in self._sections.values() for name in section]
@@ -87,6 +95,24 @@ class LazyGroup(click.Group):
                 command: click.Command = getattr(import_module(module), attribute)
                 return command
         return None
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(context, arguments)
+        except click.exceptions.NoSuchCommand as error:
+            if not (similar := self._find_similar(error.command_name, context)):
+                raise
+            sentence = f"{error.message} Did you mean `{context.command_path} {similar}`?"
+            raise click.UsageError(sentence, context) from None
+
+    def _find_similar(self, name: str, context: click.Context) -> str:
+        """Return the command that a user may mean with a name that no command has, or ""."""
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, self.list_commands(context), n=1)
+        return self._other_names.get(name) or next(iter(close), "")
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         widest = max(map(len, self.list_commands(context)))

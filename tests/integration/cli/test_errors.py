@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mythjobs.cli.main import run
+from mythjobs.cli.program import COMMANDS, OTHER_NAMES
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import STATUS
 from tests.integration.cli.scripted import Master, Reply, environment, error
@@ -80,6 +81,15 @@ def test_an_invalid_response_is_one_sentence(
         (["cancel", "7", "+8"], "'+8' is not a valid job"),
         (["show", "0"], "0 is not in the range"),
         (["jobs", "--nope"], "no such option"),
+        (["machine", "shw"], "no such command 'shw'. Did you mean 'show'? See `"),
+        (["statsu"], "no such command 'statsu'. Did you mean `mythjobs status`? See `"),
+        # Names in other queues, in systemd and in shells.
+        (["list"], "no such command 'list'. Did you mean `mythjobs jobs`?"),
+        (["logs", "7"], "no such command 'logs'. Did you mean `mythjobs log`?"),
+        (["squeue"], "Did you mean `mythjobs jobs`?"),
+        (["commands"], "Did you mean `mythjobs command list`?"),
+        (["help"], "Did you mean `mythjobs --help`?"),
+        (["qqqq"], "no such command 'qqqq'; see `"),
     ],
 )
 def test_an_invalid_command_line_is_one_sentence(
@@ -90,6 +100,14 @@ def test_an_invalid_command_line_is_one_sentence(
     assert done.err.startswith("mythjobs: ")
     assert sentence in done.err
     assert "--help`" in done.err
+
+
+def test_the_names_of_other_programs_lead_to_commands_that_exist() -> None:
+    known = {f"{each} " for section in COMMANDS.values() for each in section}
+    known |= {"--help ", "--version "}
+    meant = OTHER_NAMES.values()
+    assert {f"{each.split()[0]} " for each in meant} <= known
+    assert not any(f"{each} " in known for each in OTHER_NAMES)
 
 
 def test_without_arguments_the_first_steps_are_shown(capfd: pytest.CaptureFixture[str]) -> None:

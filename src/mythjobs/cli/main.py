@@ -66,11 +66,13 @@ def _run(arguments: list[str]) -> int:
 
 
 def _prepare_streams() -> None:
+    # The calling process may have closed a stream. stdin is first, so that no other file gets its
+    # descriptor.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (open until the exit)
     # Where the locale cannot encode ✔, print a question mark instead of failing.
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # the calling process has closed it
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the exit)
-        stream = getattr(sys, name)
+    for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 

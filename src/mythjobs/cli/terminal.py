@@ -56,11 +56,12 @@ class OutputStream:
 
 def is_coloured() -> bool:
     """Return whether stdout is a terminal and its user has not set NO_COLOR (no-color.org)."""
-    return (
-        sys.stdout.isatty()
-        and not os.environ.get("NO_COLOR")
-        and os.environ.get("TERM", "") not in ("", "dumb")
-    )
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and has_escape_sequences()
+
+
+def has_escape_sequences() -> bool:
+    """Return whether the terminal knows escape sequences; one inside Emacs does not."""
+    return os.environ.get("TERM", "") not in ("", "dumb")
 
 
 def colour(text: str, state: str) -> str:
@@ -113,14 +114,19 @@ def print_fields(pairs: Iterable[tuple[str, str | Cell]]) -> None:
 
 
 def print_table(
-    headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    right: Sequence[str] = (),
+    max_length: int = 0,
 ) -> None:
     """Print rows under a header line; `right` names the right-aligned columns.
 
-    On a terminal, empty columns are omitted and cells are wrapped so that the table fits the
-    width. Elsewhere each row is one line.
+    On a terminal, empty columns are omitted, text longer than `max_length` is cut unless that is 0,
+    and cells are wrapped so that the table fits the width. Elsewhere each row is one line.
     """
     table = [[_to_cell(each) for each in row] for row in rows]
+    if max_length and sys.stdout.isatty():
+        table = [[_shorten(each, max_length) for each in row] for row in table]
     columns = list(range(len(headings)))
     if sys.stdout.isatty():
         columns = [at for at in columns if not table or any(row[at].text for row in table)]
@@ -142,6 +148,10 @@ def print_table(
 def _to_cell(value: object) -> Cell:
     text, state = value if isinstance(value, Cell) else (value, "")
     return Cell(sanitize(text), state)
+
+
+def _shorten(cell: Cell, length: int) -> Cell:
+    return cell if len(cell.text) <= length else Cell(f"{cell.text[: length - 1]}…", cell.state)
 
 
 def _format_row(

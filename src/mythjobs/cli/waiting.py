@@ -79,7 +79,7 @@ class ProgressLine:
     """A line on stderr that is overwritten, shown only on a terminal."""
 
     def __init__(self) -> None:
-        self.is_shown = sys.stderr.isatty()
+        self.is_shown = sys.stderr.isatty() and terminal.has_escape_sequences()
         self._has_text = False
 
     def show(self, line: str) -> None:

@@ -162,6 +162,19 @@ def test_a_closed_pipe_is_not_an_error(master: Master) -> None:
     assert process.wait(60) == 141
 
 
+def test_a_closed_stdin_is_like_an_empty_one(master: Master) -> None:
+    counts = dict.fromkeys(("queued", "leased", "running", "succeeded", "failed", "cancelled"), 1)
+    master.answers["GET jobs/count"] = {"counts": counts}
+    for arguments, sentence in (
+        (("cancel", "--command", "x"), "stdin is not a terminal, so give --yes to confirm"),
+        (("command", "add", "-"), "give either argv"),
+    ):
+        command = ["sh", "-c", 'exec "$@" <&-', "sh", *master.command(*arguments)]
+        done = subprocess.run(command, env=environment(), capture_output=True, check=False)
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+        assert sentence in done.stderr.decode()
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 def test_a_full_disk_is_reported(master: Master) -> None:
     master.answers["GET status"] = STATUS

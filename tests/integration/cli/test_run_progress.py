@@ -57,6 +57,15 @@ def test_a_line_shows_the_progress_of_a_silent_program(master: Master) -> None:
 
 
 @pytest.mark.slow
+def test_a_terminal_without_escape_sequences_shows_no_line(master: Master) -> None:
+    script(master, {**RUNNING, "estimated_progress": 42.0}, polls=0)
+    output = run_on_terminal(
+        master, "run", "sleep", "9", with_stderr=True, variables={"TERM": "dumb"}
+    )
+    assert output == "result\n"
+
+
+@pytest.mark.slow
 def test_there_is_no_line_if_nothing_is_known(master: Master) -> None:
     script(master, RUNNING, polls=2)
     assert run_on_terminal(master, "run", "sleep", "9", with_stderr=True) == "result\n"

@@ -79,6 +79,26 @@ def test_lists_fit_the_terminal_and_have_a_header_line(
     assert "\x1b[1m" in output
 
 
+def test_a_list_shows_the_beginning_of_a_long_program(master: Master) -> None:
+    script = job(command="run", subject=None, arguments={"argv": ["sh", "-c", "x" * 100_000]})
+    master.answers["GET jobs"] = {"jobs": [script], "next": None}
+    output = STYLE.sub("", shown(master, "jobs"))
+    assert output.count("\n") < 20
+    assert "…" in output
+    # In a pipe each job has one line with the whole text.
+    assert "x" * 100_000 in master.run("jobs").stdout.decode()
+
+
+def test_a_list_that_ends_early_says_so(master: Master) -> None:
+    master.answers["GET jobs"] = {"jobs": [job(each) for each in (9, 8, 7)], "next": 7}
+    output = run_on_terminal(master, "jobs", "--limit", "2", with_stderr=True)
+    assert master.requests[-1].query["limit"] == "3"
+    assert "these are the newest 2 jobs; --limit shows more" in output
+    assert "\n  7" not in output
+    master.answers["GET jobs"] = {"jobs": [job(each) for each in (9, 8, 7)], "next": None}
+    assert "newest" not in run_on_terminal(master, "jobs", "--limit", "3", with_stderr=True)
+
+
 def test_state_progress_and_reason_have_the_colour_of_the_state(master: Master) -> None:
     lines = shown(master, "jobs").splitlines()
     assert "\x1b[36mrunning\x1b[0m" in lines[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ from mythjobs.model.units import humanize_duration, humanize_size
 
 # Jobs in one request; longer lists are read page by page.
 _PAGE_SIZE: Final = 500
+# Longest text in the list on a terminal: the program of an ad-hoc job may be a whole script.
+_MAX_CELL: Final = 160
 
 
 @command("jobs")
@@ -61,7 +64,10 @@ def jobs(
 ) -> None:
     """List jobs, newest first: state, progress, reason."""
     query = {"state": ",".join(states) or None, "command": of, "batch": batch, "subject": subject}
-    found = list(_get_pages(session.client(), query, limit))
+    is_read_by_person = sys.stdout.isatty() and not as_json
+    found = list(_get_pages(session.client(), query, limit + is_read_by_person))
+    has_more = len(found) > limit
+    del found[limit:]
     if as_json:
         terminal.print_json(found)
         return
@@ -80,7 +86,11 @@ def jobs(
         for each in found
     ]
     headings = ("job", "state", "done", "command", "subject", "priority", "submitted", "reason")
-    terminal.print_table(headings, rows, ("job", "priority", "done"))
+    terminal.print_table(headings, rows, ("job", "priority", "done"), _MAX_CELL)
+    if has_more:
+        terminal.print_message(
+            f"these are the newest {limit} jobs; --limit shows more, --state running those that run"
+        )
 
 
 def _get_pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[dict[str, Any]]:

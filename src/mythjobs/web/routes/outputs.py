@@ -16,7 +16,7 @@ from litestar.response.base import ASGIResponse
 from mythjobs.errors import BadRequest, MythJobsError, NoSuchJob
 from mythjobs.master.output.reader import RequestedOutput
 from mythjobs.web.routes.request import ApiRequest, get_master
-from mythjobs.web.routes.validation import check_job_id
+from mythjobs.web.routes.validation import check_job_id, check_range
 from mythjobs.web.server.errors import Receive, Send
 from mythjobs.web.server.openapi import BytesOperation, error_responses
 
@@ -113,8 +113,7 @@ async def read_output(
     outputs = get_master(request).outputs
     number = check_job_id(job_id)
     if lines is not None:
-        if not 0 <= lines <= _MAX_LINES:
-            raise BadRequest(f"lines: must be from 0 to {_MAX_LINES}")
+        check_range(lines, "lines", 0, _MAX_LINES)
         if follow or offset:
             raise BadRequest("lines: goes with neither follow nor offset; follow from X-End")
         return OutputResponse(await outputs.read_last_lines(number, attempt, stream, lines))

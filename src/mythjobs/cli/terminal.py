@@ -1,4 +1,5 @@
-"""Output to stdout and stderr: lines, tables, JSON, job output, messages and confirmations."""
+"""Output to stdout and stderr: lines, tables, JSON, job output, messages. Input of confirmations
+and secrets."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ _COLOURS: Final = {
 # Least width of a table column on a narrow terminal.
 _MIN_WIDTH: Final = 8
 _NOT_CONFIRMED: Final = 1
+_MAX_SECRET_BYTES: Final = 8192
 
 
 class Cell(NamedTuple):
@@ -233,6 +235,25 @@ def display_width(text: str) -> int:
         0 if combining(each) or each in "\u200d\ufe0f" else 1 + (east_asian_width(each) in "WF")
         for each in text
     )
+
+
+def read_secret(name: str) -> str:
+    """Return a secret: what the user types without echo, or the first line of stdin if that is no
+    terminal. Raises BadRequest."""
+    if sys.stdin.isatty():
+        import click
+
+        return str(click.prompt(name, hide_input=True, err=True)).strip()
+    line = sys.stdin.buffer.readline(_MAX_SECRET_BYTES + 1)
+    if len(line) > _MAX_SECRET_BYTES:
+        raise BadRequest(
+            f"{name}: the first line of stdin has more than {_MAX_SECRET_BYTES} bytes; give it "
+            "only the secret"
+        )
+    try:
+        return line.decode().strip()
+    except UnicodeDecodeError:
+        raise BadRequest(f"{name}: the first line of stdin is not UTF-8 text") from None
 
 
 def confirm(action: str, yes: bool) -> None:

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
+from mythjobs.config.bounded_files import MAX_TEXT_BYTES, read_stream
 from mythjobs.errors import ConfigError, DefinitionError
 from mythjobs.model.own_policy import (
     NO_OWN_POLICY,
@@ -30,7 +31,7 @@ def read_own_policy(path: Path) -> OwnPolicy:
     try:
         with path.open("rb") as file:
             facts = os.fstat(file.fileno())
-            table = tomllib.load(file)
+            table = tomllib.loads(read_stream(file, MAX_TEXT_BYTES).decode())
     except FileNotFoundError:
         return NO_OWN_POLICY
     except (OSError, ValueError) as error:

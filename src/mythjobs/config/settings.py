@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from mythjobs.config.bounded_files import read_file
 from mythjobs.config.state import StateDir
 from mythjobs.errors import BadRequest, ConfigError, DefinitionError
 from mythjobs.model.retention import DEFAULT, Retention, merge, read_retention
@@ -67,7 +68,7 @@ def _read_store_setting(path: Path) -> str:
 def _read_table(path: Path) -> Mapping[str, object]:
     """Return the settings of master.toml, none if there is no such file. Raises ConfigError."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

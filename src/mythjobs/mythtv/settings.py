@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mythjobs.config import files
+from mythjobs.config.bounded_files import read_file
 from mythjobs.config.state import StateDir
 from mythjobs.errors import ConfigError, DefinitionError
 from mythjobs.model.toml_values import Table, read_duration, read_int, read_text
@@ -121,7 +122,7 @@ def explain_bad_host(host: str) -> str:
 def load_settings(directory: BridgeDir) -> BridgeSettings | None:
     """Return the settings, None without a file. Raises ConfigError."""
     try:
-        text = directory.settings.read_text(encoding="utf-8")
+        text = read_file(directory.settings).decode("utf-8")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
@@ -166,7 +167,7 @@ def save_settings(directory: BridgeDir, settings: BridgeSettings) -> None:
 def load_rules(directory: BridgeDir) -> list[RecordingRule]:
     """Return the rules, none without a file. Raises ConfigError."""
     try:
-        return parse_rules(directory.rules.read_text(encoding="utf-8"))
+        return parse_rules(read_file(directory.rules).decode("utf-8"))
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:

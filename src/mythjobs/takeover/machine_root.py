@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from mythjobs.config.bounded_files import MAX_SYSTEM_FILE_BYTES, read_file
 from mythjobs.config.files import sync_directory
 from mythjobs.errors import BadRequest
 from mythjobs.takeover.entry import Account
@@ -42,7 +43,7 @@ class MachineRoot:
     def read(self, absolute: str) -> bytes | None:
         """Return the content, or None if there is no such file. Raises BadRequest."""
         try:
-            return self.path(absolute).read_bytes()
+            return read_file(self.path(absolute), MAX_SYSTEM_FILE_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

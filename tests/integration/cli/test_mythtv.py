@@ -95,7 +95,7 @@ def test_the_pin_is_read_from_stdin(
     connected: Done, call: Call, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert connected.code == 0
-    monkeypatch.setattr("sys.stdin", io.StringIO("0000\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"0000\n")))
     assert "does not tell its database for this pin" in call("setup", "--pin", "-").err
     assert any("GetConnectionInfo?Pin=0000" in each for each in services.requests)
 

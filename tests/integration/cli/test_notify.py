@@ -117,7 +117,7 @@ def test_a_url_is_read_from_stdin(
     call: Call, master: Master, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     master.answers["POST channels/mail"] = CHANNELS
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{URL}\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{URL}\n".encode())))
     assert call("notify", "add", "mail").code == 0
     assert master.requests[0].json == {"url": URL, "commands": [], "replace": False}
 

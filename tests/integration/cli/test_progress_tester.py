@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mythjobs.cli.commands import progress_tester
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.scripted import Master
 
@@ -41,6 +42,7 @@ def test_json_has_the_reports(call: Call, file: str) -> None:
     done = call("command", "test-progress", file, "--regex", regex, "--json")
     assert json.loads(done.out) == {
         "progress": f"regex:{regex}",
+        "reports": 1,
         "found": [{"line": 3, "percent": 100.0, "comment": "done", "eta_s": 0.0}],
         "falls": [],
     }
@@ -93,6 +95,31 @@ def test_invalid_options_are_refused(call: Call, file: str, options: list[str], 
     done = call("command", "test-progress", file, *options)
     assert done.code == 2
     assert text in done.err
+
+
+def test_reports_that_cross_the_pieces_of_a_large_file_are_found(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_tester, "MAX_LISTED", 1000)
+    path = tmp_path / "output"
+    lines = [f"{'x' * (each % 97)} frame {each}/2000\r" for each in range(2000)]
+    path.write_text("".join(lines) + "\nend")
+    done = call("command", "test-progress", str(path), "--regex", DONE, "--json")
+    result = json.loads(done.out)
+    assert (result["reports"], len(result["found"]), result["falls"]) == (2000, 1000, [])
+    assert result["found"][-1]["percent"] == 50.0
+    done = call("command", "test-progress", str(path), "--regex", DONE)
+    assert done.out.splitlines()[-2:] == [
+        "1000 more reports are not listed",
+        "2000 reports in 2 lines: 0 % in line 1 to 100 % in line 1",
+    ]
+
+
+def test_a_device_without_end_is_refused(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_tester, "MAX_OUTPUT_BYTES", 2**20)
+    done = call("command", "test-progress", "/dev/zero", "--preset", "percent")
+    assert done.code == 2
+    assert "/dev/zero has more than 1MiB, the largest size searched" in done.err
 
 
 def test_a_slow_expression_is_named(call: Call, tmp_path: Path) -> None:

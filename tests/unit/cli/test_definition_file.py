@@ -39,6 +39,7 @@ def test_an_unreadable_file_is_one_sentence(tmp_path: Path) -> None:
     for path, sentence in (
         (tmp_path / "none.toml", "cannot read {}: No such file or directory"),
         (tmp_path, "{} is a directory; name the .toml file in it"),
+        (Path("/dev/zero"), "cannot read {}: has more than 4MiB, the largest size read"),
         (tmp_path / "latin.toml", "{} line 2: must be UTF-8 text; save the file as UTF-8"),
     ):
         with pytest.raises(DefinitionError) as error:

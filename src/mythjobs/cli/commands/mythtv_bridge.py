@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -83,7 +82,7 @@ def setup(
         raise BadRequest("name the MythTV backend with --host")
     settings = before or BridgeSettings(host or "", name=default_name())
     if pin == "-":
-        pin = _read_pin()
+        pin = terminal.read_secret("Pin")
     given = {
         "host": host, "port": port, "status_port": status_port, "pin": pin, "user": user,
         "name": name, "poll_s": poll,
@@ -104,12 +103,6 @@ def setup(
         settings = replace(settings, password="")
     settings = _choose_database(settings, config, no_database)
     _store(session, settings, as_json)
-
-
-def _read_pin() -> str:
-    if sys.stdin.isatty():
-        return str(click.prompt("Pin", hide_input=True, err=True)).strip()
-    return sys.stdin.readline().strip()
 
 
 def _read_password(user: str) -> str:

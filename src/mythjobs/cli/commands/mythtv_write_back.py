@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +29,7 @@ _REPLACE: Final = """Examples:
   mythjobs mythtv undo 12"""
 
 _recording = click.argument("recording", type=TEXT)
-_MAX_FILE: Final = 16 << 20
+_MAX_FILE_BYTES: Final = 16 << 20
 
 
 def _ranges_options(function: Any) -> Any:
@@ -321,13 +320,10 @@ def _read_ranges(
 
 
 def _read_text(path: str) -> str:
+    from mythjobs.config.bounded_files import read_input
+
     try:
-        if path == "-":
-            data = sys.stdin.buffer.read(_MAX_FILE)
-        else:
-            with open(path, "rb") as file:
-                data = file.read(_MAX_FILE)
-        return data.decode()
+        return read_input(path, _MAX_FILE_BYTES).decode()
     except OSError as error:
         raise BadRequest(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:

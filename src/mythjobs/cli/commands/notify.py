@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -15,11 +13,14 @@ from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.times import format_short_time, format_time
 from mythjobs.client.api_paths import channel_path
 from mythjobs.client.client import Json
+from mythjobs.config.bounded_files import read_input
 from mythjobs.errors import BadRequest
 from mythjobs.model.incident import DEFAULT_KINDS, KINDS
 from mythjobs.model.message_text import PLACEHOLDERS
 
 _EXIT_NOT_SENT: Final = 1
+# Bytes of a template, which has at most 4000 characters.
+_MAX_TEMPLATE_BYTES: Final = 16 * 1024
 _ADD_EXAMPLES: Final = """Examples:
   mythjobs notify add mail mailto://user:password@example.org
   mythjobs notify add phone ntfy://ntfy.sh/my-topic --for failed,missed
@@ -75,7 +76,7 @@ def add(
     no history. It is stored encrypted, and never shown again.
     """
     if url is None or url == "-":
-        url = _read_url()
+        url = terminal.read_secret("URL")
     body: Json = {"url": url, "commands": list(commands), "replace": replace}
     if kinds is not None:
         body["kinds"] = kinds
@@ -90,17 +91,13 @@ def add(
     terminal.print_message(f"`mythjobs notify test {name}` sends a test message")
 
 
-def _read_url() -> str:
-    if sys.stdin.isatty():
-        return str(click.prompt("URL", hide_input=True, err=True)).strip()
-    return sys.stdin.readline().strip()
-
-
 def _read_template(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRequest(f"cannot read the template {path}: {error}") from None
+        return read_input(path, _MAX_TEMPLATE_BYTES).decode("utf-8")
+    except OSError as error:
+        raise BadRequest(f"cannot read the template {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadRequest(f"the template {path} must be UTF-8 text") from None
 
 
 @command("list")
@@ -257,10 +254,13 @@ def heartbeat(session: Session, url: str | None, off: bool, as_json: bool) -> No
 
     A service that expects the calls, such as healthchecks.io or Uptime Kuma, reports when they end:
     when the master, its machine or its network is down. The key `heartbeat` in a command's
-    definition calls a URL at start and end of its jobs.
+    definition calls a URL at start and end of its jobs. With - as URL it is read from the terminal
+    or from stdin, so that it is in no history.
     """
     if (url is None) == (not off):
-        raise click.UsageError("give either a URL or --off")
+        raise click.UsageError("give either a URL or --off", click.get_current_context())
+    if url == "-":
+        url = terminal.read_secret("URL")
     found = session.client().post("heartbeat", {"url": url or ""}, timeout_s=60)
     if as_json:
         terminal.print_json(found)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
 import tomllib
 from collections.abc import Callable
 from typing import Any, Final
 
 from mythjobs.cli.files.toml_lines import find_line
+from mythjobs.config.bounded_files import read_input
 from mythjobs.errors import DefinitionError
-from mythjobs.model.definition import command_from_table
+from mythjobs.model.contradictions import new_command_from_table
 
 Table = dict[str, Any]
 
@@ -20,12 +20,7 @@ _TOML_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of docum
 def read_text(path: str) -> str:
     """Return the text of the file, or of stdin for `-`. Raises DefinitionError."""
     try:
-        if path == "-":
-            data = sys.stdin.buffer.read()
-        else:
-            with open(path, "rb") as file:
-                data = file.read()
-        return data.decode("utf-8")
+        return read_input(path).decode("utf-8")
     except IsADirectoryError:
         raise DefinitionError("", f"{path} is a directory; name the .toml file in it") from None
     except OSError as error:
@@ -38,7 +33,7 @@ def read_text(path: str) -> str:
 
 
 def parse_definition(
-    text: str, path: str, check: Callable[[Table], object] = command_from_table
+    text: str, path: str, check: Callable[[Table], object] = new_command_from_table
 ) -> Table:
     """Parse and check TOML. Raises DefinitionError with file, line and key.
 

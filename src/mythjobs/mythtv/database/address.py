@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 
+from mythjobs.config.bounded_files import read_file
 from mythjobs.errors import BadRequest, ConfigError
 
 # The environment may have a password; the command line may not, because any user can read it.
@@ -20,7 +21,7 @@ _SOCKETS: Final = (
     "/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock",
     "/tmp/mysql.sock",
 )  # fmt: skip
-_LARGEST_FILE: Final = 1 << 20
+_MAX_FILE_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,7 @@ def parse_url(url: str, source: str) -> DatabaseAddress:
 def read_config_file(path: Path) -> DatabaseAddress:
     """Read MythTV's config.xml. Missing elements have MythTV's defaults. Raises ConfigError."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE)
+        data = read_file(path, _MAX_FILE_BYTES)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     # MythTV's file has no entities; refusing them all prevents their expansion to gigabytes.

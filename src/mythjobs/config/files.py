@@ -32,6 +32,11 @@ def create_once(path: Path, data: bytes, mode: int = 0o600) -> bytes:
     return data
 
 
+def open_private(path: str, flags: int) -> int:
+    """Opener for open() that creates a file only its owner can read."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
 def sync_directory(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -35,7 +35,7 @@ def load_master_key(state: StateDir) -> Ed25519PrivateKey:
     key = load_or_create_key(state.master_key)
     public = key.public_key().public_bytes_raw().hex().encode() + b"\n"
     if not state.master_pub.exists() or state.master_pub.read_bytes() != public:
-        files.replace_file(state.master_pub, public, 0o644)
+        files.replace_file(state.master_pub, public)
     return key
 
 

@@ -290,3 +290,22 @@ def test_a_deleted_or_replaced_file_makes_the_store_fail(tmp_path: Path, replace
         with pytest.raises(StoreFailed, match="deleted or replaced"), store.transaction() as tx:
             q.queue_jobs(tx, 1)
     store.close()
+
+
+@pytest.mark.parametrize("is_present", [False, True])
+def test_only_the_owner_can_read_the_files_of_a_store(tmp_path: Path, is_present: bool) -> None:
+    path = tmp_path / "store.db"
+    before = os.umask(0)
+    try:
+        if is_present:  # as earlier versions have created it
+            sqlite3.connect(path).execute("PRAGMA journal_mode = WAL").connection.close()
+            path.chmod(0o666)
+        store = SqliteStore(path)
+        with store.transaction() as tx:
+            q.queue_job(tx)
+        modes = {each.name: each.stat().st_mode & 0o777 for each in tmp_path.iterdir()}
+        store.close()
+    finally:
+        os.umask(before)
+    assert set(modes) == {f"store.db{end}" for end in ("", "-wal", "-shm", "-reserve")}
+    assert set(modes.values()) == {0o600}

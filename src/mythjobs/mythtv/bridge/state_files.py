@@ -98,7 +98,8 @@ class StatusFile:
     def _save(self) -> None:
         # No fsync: the file is about the running bridge only.
         temporary = self._path.with_suffix(".new")
-        temporary.write_text(json.dumps(self._status), encoding="utf-8")
+        with open(temporary, "wb", opener=files.open_private) as file:
+            file.write(json.dumps(self._status).encode())
         temporary.replace(self._path)
 
 

@@ -57,7 +57,7 @@ def _launch(command: list[str], directory: Path, timeout_s: float) -> None:
     ready_fd, child_fd = os.pipe()
     argv = [*command, str(child_fd)]
     try:
-        with open(log, "ab", opener=_open_private) as log_file:
+        with open(log, "ab", opener=open_private) as log_file:
             process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -80,7 +80,7 @@ def _launch(command: list[str], directory: Path, timeout_s: float) -> None:
             os.close(child_fd)
 
 
-def _open_private(path: str, flags: int) -> int:
+def open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 

@@ -16,7 +16,7 @@ from mythjobs.process.cgroup.delegation import prepare_delegated_cgroup
 from mythjobs.process.event_loop import log, set_log_format
 from mythjobs.process.kernel import become_subreaper
 from mythjobs.process.reaper.attempt import AttemptDirectories
-from mythjobs.process.reaper.launch import choose_socket_path, try_lock
+from mythjobs.process.reaper.launch import choose_socket_path, open_private, try_lock
 from mythjobs.process.reaper.server import Reaper, install_signal_handlers
 from mythjobs.process.spawn.stub import pin_stub
 from mythjobs.process.spawn.vfork import reset_signals
@@ -112,5 +112,6 @@ def _prepare_socket(directory: str, runtime: str) -> str:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     if os.path.dirname(path) != directory:
-        Path(directory, "address").write_text(path, encoding="utf-8", errors="surrogateescape")
+        with open(Path(directory, "address"), "wb", opener=open_private) as file:
+            file.write(path.encode("utf-8", "surrogateescape"))
     return path

@@ -1,8 +1,10 @@
-"""Disk of a SQLite store: type of its file system, and a reserve file for a full disk."""
+"""Disk of a SQLite store: type of its file system, mode of its files, and a reserve file for a full
+disk."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,24 @@ def find_network_file_system(
         return ""
     kind = mount.kind if mount else ""
     return kind if kind in _NETWORK_TYPES or kind.split(".")[0] == "fuse" else ""
+
+
+def make_private(database: Path) -> None:
+    """Create the file of a database unless it exists, and let only its owner access it.
+
+    SQLite would create it with the mode that the umask leaves, and gives its log and its index the
+    mode of the database. The store has arguments of jobs, and heartbeat URLs. Errors are ignored:
+    SQLite reports a file that it cannot use, and the state directory keeps other users out.
+    """
+    with suppress(OSError):
+        # Only to create it: closing a descriptor of an open database would release the locks of
+        # this process on it (fcntl(2)).
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    for suffix in ("", "-wal", "-shm"):
+        path = f"{database}{suffix}"
+        with suppress(OSError):
+            if os.stat(path).st_mode & 0o077:
+                os.chmod(path, 0o600)
 
 
 class DiskReserve:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from mythjobs.errors import ConfigError, StateNotWritable, StoreFailed, StoreFull
-from mythjobs.store.backends.disk import DiskReserve, find_network_file_system
+from mythjobs.store.backends.disk import DiskReserve, find_network_file_system, make_private
 from mythjobs.store.backends.wal import WriteAheadLog
 from mythjobs.store.migrate import migrate
 from mythjobs.store.transaction import Store, Transaction
@@ -80,6 +80,7 @@ class SqliteStore(Store):
         self._is_full = not self._reserve.allocate()
 
     def _open_writer(self) -> sqlite3.Connection:
+        make_private(self._path)
         has_wal = self._wal.read_file_bytes() > 0
         if has_wal:
             self._wal.rewrite()

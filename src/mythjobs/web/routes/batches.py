@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any, Final, cast
 from litestar import get, post
 from litestar.params import FromPath, FromQuery
 
+from mythjobs.config.files import open_private
 from mythjobs.errors import BadRequest, Conflict, NoSuchCommand, NoSuchJob, StoreFull
 from mythjobs.master import batch_submit
 from mythjobs.protocol import responses
@@ -63,7 +63,7 @@ async def submit_batch(
     path = master.state_dir.uploads / f"{secrets.token_hex(8)}.jsonl"
     try:
         # No fsync is needed: after a power failure the client has no answer and must send again.
-        with open(path, "xb", opener=_open_private) as file:
+        with open(path, "xb", opener=open_private) as file:
             async for piece in request.stream():
                 file.write(piece)
         loaded = await batch_submit.submit_batch(master, header, path, get_submitter(request))
@@ -116,10 +116,6 @@ def remove_stale_uploads(uploads: Path) -> None:
     for path in uploads.iterdir():
         with suppress(FileNotFoundError):
             path.unlink()
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 ROUTES: Final[list[Any]] = [submit_batch, show_batch]

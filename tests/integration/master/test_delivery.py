@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,13 @@ def service() -> Iterator[HttpService]:
         yield found
 
 
+async def send_due(delivery: DeliveryService) -> float:
+    """Send the messages whose time has come. Return the seconds until there may be more."""
+    wait_s = await delivery.start_sending()
+    await delivery.wait_until_idle()
+    return wait_s
+
+
 def deliver(
     master: Harness,
     root: Path,
@@ -96,8 +104,8 @@ def test_a_message_is_sent_by_http(master: Harness, tmp_path: Path, service: Htt
         url = delivery.seal.encrypt(f"json://127.0.0.1:{service.port}/hook")
         add_channel(master, url=url)
         run_job(master, master.join(), code=3)
-        assert await delivery.send_due() == 0.0
-        assert await delivery.send_due() > 60
+        await send_due(delivery)
+        assert await send_due(delivery) > 60
 
     deliver(master, tmp_path, story)
     [sent] = service.received
@@ -112,7 +120,7 @@ def test_a_message_is_sent_by_mail(master: Harness, tmp_path: Path) -> None:
             url = f"mailto://127.0.0.1:{smtp.port}?from=jobs@example.org&to=ann@example.org"
             add_channel(master, url=delivery.seal.encrypt(url), template="{name} broke\n{reason}")
             run_job(master, master.join(), code=3)
-            await delivery.send_due()
+            await send_due(delivery)
             [mail] = smtp.mails
             found = email.message_from_string(mail)
             assert found["Subject"] == "flag broke"
@@ -136,8 +144,8 @@ def test_a_dead_channel_is_reported_through_another(
         run_job(master, master.join())
         for seconds in (0, 31, 121):
             master.advance(seconds)
-            await delivery.send_due()
-        await delivery.send_due()
+            await send_due(delivery)
+        await send_due(delivery)
 
     deliver(master, tmp_path, story)
     assert ("channel", "dead", 1) in bell(master)
@@ -164,7 +172,7 @@ def test_a_message_that_was_stored_is_sent_after_a_restart(
     master.restart()
 
     async def story(delivery: DeliveryService) -> None:
-        await delivery.send_due()
+        await send_due(delivery)
 
     deliver(master, tmp_path, story)
     assert [each["title"] for each in service.received] == ["mythjobs: flag failed"]
@@ -175,7 +183,7 @@ def test_without_its_key_file_a_channel_says_what_to_do(master: Harness, tmp_pat
         add_channel(master, url=delivery.seal.encrypt("json://127.0.0.1/"))
         (tmp_path / "secrets.key").unlink()
         run_job(master, master.join())
-        await delivery.send_due()
+        await send_due(delivery)
 
     deliver(master, tmp_path, story)
     assert "add the channel again" in master.core.state.notify.targets["mail"].row.error
@@ -194,7 +202,7 @@ def test_heartbeat_urls_are_called_in_order(
             assert master.take_grants() == [job_id]
             master.send_frame(connection, m.Started(job_id, 1, master.now.wall_ms))
             master.finish(connection, job_id, code=code)
-        await delivery.send_due()
+        await send_due(delivery)
 
     deliver(master, tmp_path, story)
     assert service.called == ["/uuid/start", "/uuid", "/uuid/start", "/uuid/3"]
@@ -223,6 +231,73 @@ def test_a_service_that_hangs_is_given_up_and_holds_nothing_up(
     assert service.called == ["/ok", "/again"]
 
 
+def test_a_channel_that_hangs_holds_up_no_other(
+    master: Harness, tmp_path: Path, service: HttpService
+) -> None:
+    async def story(delivery: DeliveryService) -> None:
+        async with await asyncio.start_server(_never_answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            urls = {
+                "stuck": f"json://127.0.0.1:{port}/",
+                "live": f"json://127.0.0.1:{service.port}/",
+            }
+            for name, url in urls.items():
+                add_channel(master, name, url=delivery.seal.encrypt(url))
+            connection = master.join()
+            running = asyncio.create_task(delivery.run())
+            for number in range(4):
+                master.define(f"c{number}", heartbeat=f"http://127.0.0.1:{port}/{number}")
+                run_job(master, connection, command=f"c{number}")
+                delivery.wake()
+                await asyncio.to_thread(service.wait_until, _has_received(service, number + 1))
+            # The first message to each of the dead services has not been given up yet.
+            assert messages(master, "pending")[0] == ("stuck", "c0 failed")
+            while len(messages(master, "sent")) < 4:  # noqa: ASYNC110 - until the last is recorded
+                await asyncio.sleep(0.01)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    deliver(master, tmp_path, story)
+    assert messages(master, "sent") == [("live", f"c{number} failed") for number in range(4)]
+
+
+def test_a_message_that_was_delayed_by_a_clock_that_was_ahead_is_sent(
+    master: Harness, tmp_path: Path, service: HttpService
+) -> None:
+    year_ms = 365 * 86_400_000
+
+    async def story(delivery: DeliveryService) -> None:
+        master.now = master.now._replace(wall_ms=master.now.wall_ms + year_ms)
+        service.status = 500
+        add_channel(master, url=delivery.seal.encrypt(f"json://127.0.0.1:{service.port}/"))
+        run_job(master, master.join())
+        running = asyncio.create_task(delivery.run())
+        await asyncio.to_thread(service.wait_until, lambda: len(service.received) == 1)
+        await delivery.wait_until_idle()
+        master.now = master.now._replace(wall_ms=master.now.wall_ms - year_ms)
+        service.status = 200
+        delivery.wake()
+        await asyncio.to_thread(service.wait_until, lambda: len(service.received) == 2)
+        await delivery.wait_until_idle()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    deliver(master, tmp_path, story)
+    assert messages(master, "sent") == [("mail", "flag failed")]
+
+
+def test_what_a_service_prints_is_no_result(master: Harness, tmp_path: Path) -> None:
+    """A service of apprise may print; results of messages have a pipe of their own."""
+
+    async def story(delivery: DeliveryService) -> None:
+        assert await delivery.sender.check("json://127.0.0.1/") == ("json://127.0.0.1/…", "")
+        child = delivery.sender._child
+        assert child is not None
+        assert os.readlink(f"/proc/{child.pid}/fd/1") == os.readlink(f"/proc/{child.pid}/fd/2")
+
+    deliver(master, tmp_path, story)
+
+
 def test_a_child_that_dies_is_an_error_of_its_messages(master: Harness, tmp_path: Path) -> None:
     async def story(delivery: DeliveryService) -> None:
         async with await asyncio.start_server(_never_answer, "127.0.0.1", 0) as server:
@@ -234,6 +309,10 @@ def test_a_child_that_dies_is_an_error_of_its_messages(master: Harness, tmp_path
             assert await stuck == "the sender has ended"
 
     deliver(master, tmp_path, story)
+
+
+def _has_received(service: HttpService, count: int) -> Callable[[], bool]:
+    return lambda: len(service.received) == count
 
 
 async def _never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -271,8 +350,8 @@ def test_a_heartbeat_call_of_long_ago_is_dropped(
         master.define("backup", heartbeat=f"http://127.0.0.1:{service.port}/uuid")
         run_job(master, master.join(), code=0, command="backup")
         master.advance(2 * 3600)
-        await delivery.send_due()
-        assert await delivery.send_due() > 60
+        await send_due(delivery)
+        assert await send_due(delivery) > 60
 
     deliver(master, tmp_path, story)
     assert service.called == []
@@ -289,8 +368,8 @@ def test_the_watch_posts_a_lost_machine_once(
         for _ in range(10):
             master.advance(30)
             delivery.watch_once()
-        await delivery.send_due()
-        await delivery.send_due()
+        await send_due(delivery)
+        await send_due(delivery)
 
     deliver(master, tmp_path, story)
     assert [each["title"] for each in service.received] == [

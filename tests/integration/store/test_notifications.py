@@ -65,8 +65,12 @@ def test_a_message_replaces_the_pending_one_on_its_topic(store: Store) -> None:
             (4, "", "pending", "no"),
             (3, "mail", "sent", ""),
             (2, "mail", "pending", ""),
-            (1, "mail", "failed", channels.REPLACED),
+            (1, "mail", "replaced", channels.REPLACED),
         ]
+        assert [each.message_id for each in channels.read_due_messages(tx, 9000, 10, [1])] == [4]
+        assert channels.find_next_ms(tx, [0]) == 9000
+        channels.hasten_messages(tx, 500, [0])  # the clock was set back
+        assert channels.find_next_ms(tx) == 500
         channels.delay_messages(tx, 1, 20_000)
         assert channels.find_next_ms(tx) == 3000
         channels.save(tx, added._replace(failures=3, failing_ms=5000, error="no"))

@@ -79,6 +79,18 @@ def _is_tried_again(turn: TurnContext, job_id: int) -> bool:
     return state.schedule is not None and tick.tries <= state.schedule.failures
 
 
+def record_final_failure(
+    turn: TurnContext, job_id: int, n: int, class_id: int, reason: str
+) -> None:
+    """Record the failure of a job for whose tick another one was to be submitted, but cannot be."""
+    found = turn.catalog.job_class(turn.tx, class_id)
+    name, subject = found.command.name, f"command {found.command_id}"
+    muted = is_muted(found.command, "failed")
+    turn.incidents.append(
+        Incident("failed", subject, name, reason, name, job_id, n, is_muted=muted)
+    )
+
+
 def is_muted(command: Command, kind: str) -> bool:
     return command.notify.kinds is not None and kind not in command.notify.kinds
 

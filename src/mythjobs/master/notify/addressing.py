@@ -10,7 +10,7 @@ from mythjobs.master.notify.notification import DecidedMessage
 from mythjobs.master.notify.notify_state import Target
 from mythjobs.model.heartbeat_url import HeartbeatCall, make_call_url
 from mythjobs.model.message_text import MessageFacts, make_title
-from mythjobs.store.writes.channels import HEARTBEAT, MessageRow
+from mythjobs.store.writes.channels import MessageRow, compute_heartbeat_id
 
 HEARTBEAT_KIND: Final = "heartbeat"
 
@@ -27,7 +27,8 @@ def address(
     """
     first = announcement.notifications[0]
     facts = [each.facts(announcement.kind) for each in announcement.notifications]
-    topic = f"{first.kind} {first.subject if len(facts) == 1 else 'machines'}"
+    # A pending message is replaced by one about the same machines, not by one about others.
+    topic = f"{first.kind} {', '.join(sorted(each.subject for each in announcement.notifications))}"
     rows = []
     for target in targets:
         if _accepts(target, announcement.kind, first.command, first.subject):
@@ -66,10 +67,10 @@ def make_call_rows(calls: Sequence[HeartbeatCall], now_ms: int) -> list[MessageR
             rows.append(
                 MessageRow(
                     0,
-                    HEARTBEAT,
+                    compute_heartbeat_id(each.url),
                     f"job {each.job} {each.event}",
                     HEARTBEAT_KIND,
-                    json.dumps({"url": url, "order": each.url}),
+                    json.dumps({"url": url}),
                     "",
                     title,
                     now_ms,

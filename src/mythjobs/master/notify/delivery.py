@@ -18,6 +18,7 @@ from mythjobs.master.notify import requests as r
 from mythjobs.master.notify.addressing import decode_facts
 from mythjobs.master.notify.last_lines import AttemptOutputReader, read_last_lines
 from mythjobs.master.notify.retries import HEARTBEAT_MAX_AGE_MS
+from mythjobs.master.notify.send_groups import SendGroups
 from mythjobs.master.notify.sender import Sender
 from mythjobs.master.notify.watch import find_conditions
 from mythjobs.master.requests import Message, Request
@@ -26,7 +27,7 @@ from mythjobs.model.message_text import render
 from mythjobs.protocol.responses import FailingChannel
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import channels
-from mythjobs.store.writes.channels import HEARTBEAT, MessageRow
+from mythjobs.store.writes.channels import MessageRow, is_heartbeat
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +38,9 @@ HEARTBEAT_S: Final = 60.0
 _MAX_DUE: Final = 50
 _MAX_PARALLEL: Final = 8
 _RETRY_S: Final = 5.0
-_MAX_WAIT_S: Final = 3600.0
+# Also the longest time until a clock that was set back is noticed.
+_MAX_WAIT_S: Final = 600.0
+_STEP_MS: Final = 60_000
 _LEVELS: Final = {
     "failed": "failure",
     "lost": "failure",
@@ -68,7 +71,7 @@ class DeliveryStore(Protocol):
 class DeliveryService:
     """Runs in the master's event loop. Messages are sent by a child process (Sender), so a turn
     never waits for a service. A message that was stored is sent at least once, also after a
-    restart of the master, unless it fails for a day."""
+    restart of the master, unless it fails for 22 hours."""
 
     def __init__(
         self,
@@ -85,6 +88,11 @@ class DeliveryService:
         self._clock = clock
         self._started_ms = clock().steady_ms
         self._is_woken = asyncio.Event()
+        self._groups = SendGroups()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._checked: Now | None = None
+        self._message_limit = asyncio.Semaphore(_MAX_PARALLEL)
+        self._call_limit = asyncio.Semaphore(_MAX_PARALLEL)
         self._slow: set[tuple[int, int]] = set()
 
     def wake(self) -> None:
@@ -99,13 +107,18 @@ class DeliveryService:
             group.create_task(self._call_heartbeat())
 
     async def close(self) -> None:
+        tasks = [*self._tasks]
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.sender.close()
 
     async def _send_messages(self) -> None:
         while True:
             self._is_woken.clear()
             try:
-                wait_s = await self.send_due()
+                await self._check_clock()
+                wait_s = await self.start_sending()
             except MythJobsError:  # the store is full or unreachable, which is logged elsewhere
                 wait_s = _RETRY_S
             except Exception:
@@ -115,36 +128,71 @@ class DeliveryService:
                 async with asyncio.timeout(wait_s):
                     await self._is_woken.wait()
 
-    async def send_due(self) -> float:
-        """Send the messages whose time has come. Return the seconds until the next message."""
-        now_ms = self._clock().wall_ms
-        due = await self._store.read(channels.read_due_messages, now_ms, _MAX_DUE)
-        if due:
-            # Messages to one channel, and calls of one URL, are sent in order.
-            groups: dict[tuple[int, str], list[MessageRow]] = {}
-            for each in sorted(due, key=lambda row: row.message_id):
-                order = json.loads(each.facts)["order"] if each.channel_id == HEARTBEAT else ""
-                groups.setdefault((each.channel_id, order), []).append(each)
-            limit = asyncio.Semaphore(_MAX_PARALLEL)
-            await asyncio.gather(*[self._send_group(each, limit) for each in groups.values()])
-            return 0.0
-        next_ms = await self._store.read(channels.find_next_ms)
-        if next_ms is None:
-            return _MAX_WAIT_S
-        return min(max(next_ms - self._clock().wall_ms, 0) / 1000, _MAX_WAIT_S)
+    async def _check_clock(self) -> None:
+        """Have messages sent that would wait for long because the clock was set back."""
+        before, now = self._checked, self._clock()
+        self._checked = now
+        if before is None or now.wall_ms - before.wall_ms < now.run_ms - before.run_ms - _STEP_MS:
+            if await self._store.read(channels.find_next_ms) is not None:
+                await self._store.execute(r.HastenMessages())
 
-    async def _send_group(self, rows: Sequence[MessageRow], limit: asyncio.Semaphore) -> None:
-        for row in rows:
-            async with limit:
-                error = await self._send(row)
-            self._log_try(row, error)
-            result = r.DeliveryResult(
-                row.message_id, row.channel_id, row.topic, row.created_ms, row.tries + 1, error
-            )
-            await self._record(result)
+    async def start_sending(self) -> float:
+        """Start to send the messages whose time has come: those of each channel in order, and no
+        channel waits for another. Return the seconds until there may be more to send."""
+        loop_s = asyncio.get_running_loop().time()
+        unavailable = self._groups.list_unavailable(loop_s)
+        now_ms = self._clock().wall_ms
+        due = await self._store.read(channels.read_due_messages, now_ms, _MAX_DUE, unavailable)
+        groups: dict[int, list[MessageRow]] = {}
+        for each in sorted(due, key=lambda row: row.message_id):
+            groups.setdefault(each.channel_id, []).append(each)
+        for channel_id, rows in groups.items():
+            self._groups.begin(channel_id)
+            task = asyncio.create_task(self._send_group(channel_id, rows))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if len(due) == _MAX_DUE:
+            return 0.0
+        unavailable = self._groups.list_unavailable(loop_s)
+        next_ms = await self._store.read(channels.find_next_ms, unavailable)
+        waits_s = [_MAX_WAIT_S, self._groups.find_rest_s(loop_s)]
+        if next_ms is not None:
+            waits_s.append(max(next_ms - self._clock().wall_ms, 0) / 1000)
+        return min(each for each in waits_s if each is not None)
+
+    async def wait_until_idle(self) -> None:
+        """Return when no message is being sent."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _send_group(self, channel_id: int, rows: Sequence[MessageRow]) -> None:
+        """Send messages one after the other, up to one for which the service hangs."""
+        loop = asyncio.get_running_loop()
+        limit = self._call_limit if is_heartbeat(channel_id) else self._message_limit
+        try:
+            for row in rows:
+                async with limit:
+                    began_s = loop.time()
+                    error = await self._send(row)
+                    now_s = loop.time()
+                self._log_try(row, error)
+                result = r.DeliveryResult(
+                    row.message_id, channel_id, row.topic, row.created_ms, row.tries + 1, error
+                )
+                await self._record(result)
+                if self._groups.record_try(
+                    channel_id, failed=bool(error), took_s=now_s - began_s, now_s=now_s
+                ):
+                    break
+        except Exception:
+            log.exception("cannot send a message, trying again in %g s", _RETRY_S)
+            await asyncio.sleep(_RETRY_S)
+        finally:
+            self._groups.end(channel_id)
+            self.wake()
 
     def _log_try(self, row: MessageRow, error: str) -> None:
-        if row.channel_id == HEARTBEAT:
+        if is_heartbeat(row.channel_id):
             channel = "heartbeat"
         else:
             targets = self._store.state.notify.targets.values()
@@ -153,7 +201,7 @@ class DeliveryService:
         fields = {"channel": channel, "kind": row.kind, "title": row.title, "error": error or None}
         if error:
             log.warning('cannot send "%s" to %s: %s', row.title, channel, error, extra=fields)
-        elif row.channel_id != HEARTBEAT:
+        elif not is_heartbeat(row.channel_id):
             log.info('sent "%s" to %s', row.title, channel, extra=fields)
 
     async def _record(self, result: r.DeliveryResult) -> None:
@@ -167,7 +215,7 @@ class DeliveryService:
                 await asyncio.sleep(_RETRY_S)
 
     async def _send(self, row: MessageRow) -> str:
-        if row.channel_id == HEARTBEAT:
+        if is_heartbeat(row.channel_id):
             if self._clock().wall_ms - row.created_ms > HEARTBEAT_MAX_AGE_MS:
                 return "too late, the master was not running"
             return await self.sender.call(json.loads(row.facts)["url"])

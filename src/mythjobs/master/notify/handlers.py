@@ -18,7 +18,7 @@ from mythjobs.model.command import RUN
 from mythjobs.model.incident import Incident
 from mythjobs.model.units import humanize_duration
 from mythjobs.store.writes import channels, commands, notifications
-from mythjobs.store.writes.channels import HEARTBEAT, ChannelRow
+from mythjobs.store.writes.channels import ChannelRow, is_heartbeat
 from mythjobs.store.writes.notifications import SnoozeRow
 
 MAX_CHANNELS: Final = 100
@@ -172,7 +172,7 @@ def record_deliveries(turn: TurnContext, request: r.RecordDeliveries) -> None:
     now_ms = turn.now.wall_ms
     rows = {each.row.channel_id: each.row for each in turn.state.notify.targets.values()}
     for each in request.results:
-        if each.channel_id == HEARTBEAT and not each.error:
+        if is_heartbeat(each.channel_id) and not each.error:
             # Calls are frequent, and would displace the messages from the history.
             channels.delete_message(turn.tx, each.message_id)
             continue
@@ -193,7 +193,7 @@ def record_deliveries(turn: TurnContext, request: r.RecordDeliveries) -> None:
             sent_ms=None if each.error else now_ms,
             error=each.error,
         )
-        if each.channel_id != HEARTBEAT and each.channel_id in rows:
+        if each.channel_id in rows:
             rows[each.channel_id] = _count_result(turn, rows[each.channel_id], each.error)
     changed = [
         row
@@ -252,6 +252,14 @@ def record_conditions(turn: TurnContext, found: r.ConditionsFound) -> None:
         )
 
 
+def hasten_messages(turn: TurnContext, _: r.HastenMessages) -> None:
+    """Have messages sent now that wait for a time far ahead, because the clock was set back."""
+    now_ms = turn.now.wall_ms
+    rows = [each.row for each in turn.state.notify.targets.values()]
+    snoozed = [each.channel_id for each in rows if (each.snoozed_ms or 0) > now_ms]
+    channels.hasten_messages(turn.tx, now_ms, snoozed)
+
+
 HANDLERS: Final[dict[type[Request], Callable[[TurnContext, Any], Any]]] = {
     r.AddChannel: add_channel,
     r.RemoveChannel: remove_channel,
@@ -259,4 +267,5 @@ HANDLERS: Final[dict[type[Request], Callable[[TurnContext, Any], Any]]] = {
     r.MarkRead: mark_read,
     r.SetHeartbeat: set_heartbeat,
     r.RecordDeliveries: record_deliveries,
+    r.HastenMessages: hasten_messages,
 }

@@ -64,6 +64,10 @@ class RecordDeliveries(Request, frozen=True):
     results: list[DeliveryResult]
 
 
+class HastenMessages(Request, frozen=True):
+    """The clock may have been set back: have messages from the future sent now."""
+
+
 class SlowAttempt(Struct, frozen=True):
     machine_id: int
     job: int

@@ -58,15 +58,17 @@ class Sender:
 
     async def close(self) -> None:
         """End the child. Messages in it count as not sent."""
+        # While this waits, the next message may start another child, and its task.
         child, self._child = self._child, None
+        reading, self._reading = self._reading, None
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         if child is not None:
             with suppress(ProcessLookupError):
                 child.kill()
             await child.wait()
-        if self._reading is not None:
-            await self._reading
+        if reading is not None:
+            await reading
 
     async def _request(
         self, fields: dict[str, str], timeout_s: float | None = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import threading
@@ -18,7 +19,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, TextIO
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 CALL_TIMEOUT_S: Final = 10.0
@@ -37,12 +38,15 @@ _import_lock = threading.Lock()
 
 def main() -> None:
     _keep_errors()
+    # Results go to the pipe, whatever a library prints to stdout.
+    results = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
     for line in sys.stdin:
         request = json.loads(line)
-        threading.Thread(target=_serve, args=(request,), daemon=True).start()
+        threading.Thread(target=_serve, args=(request, results), daemon=True).start()
 
 
-def _serve(request: dict[str, Any]) -> None:
+def _serve(request: dict[str, Any], results: TextIO) -> None:
     shown = ""
     try:
         match request["op"]:
@@ -62,8 +66,8 @@ def _serve(request: dict[str, Any]) -> None:
         error = "the URL is not valid"
     line = json.dumps({"id": request["id"], "error": error, "shown": shown})
     with _write_lock:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        results.write(line + "\n")
+        results.flush()
 
 
 def _load_apprise() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mythjobs.errors import MythJobsError
+from mythjobs.master.attempts.job_incidents import record_final_failure
 from mythjobs.master.handlers.submit import submit_job
 from mythjobs.master.isolation import Unit
 from mythjobs.master.requests import SubmitJob
@@ -116,8 +117,10 @@ def _submit_again(
     )
     try:
         job_id, _ = submit_job(turn, SubmitJob(submit, state.submitter))
-    except MythJobsError:
+    except MythJobsError as error:
         # The hours end before that start, or the command was changed or removed: no further job.
+        reason = f"{job.reason}; not tried again: {error.sentence}"
+        record_final_failure(turn, job.job_id, job.attempts, job.class_id, reason)
         return None
     row = TickRow(
         state.schedule_id, tick.tick_ms, tick.machine_id, tick.tick_ms, 1, "",

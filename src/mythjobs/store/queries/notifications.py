@@ -17,6 +17,7 @@ from mythjobs.store import notify_tables as t
 from mythjobs.store import tables
 from mythjobs.store.statement import Record, Statement, fetch_records, param
 from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes.channels import REPLACED
 
 MAX_LISTED: Final = 1000
 # Number of unread notifications that the status counts; more are shown as this number.
@@ -83,6 +84,8 @@ def _to_sent_message(row: Record) -> SentMessage:
         state = "sent"
     elif row["next_ms"] is not None:
         state = "pending"
+    elif row["error"] == REPLACED:
+        state = "replaced"
     else:
         state = "failed"
     return {

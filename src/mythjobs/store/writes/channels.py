@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
+from zlib import crc32
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, not_, select, update
 
 from mythjobs.store import notify_tables as t
 from mythjobs.store import tables
-from mythjobs.store.statement import Statement, literal, param
+from mythjobs.store.statement import Statement, in_list, literal, param
 from mythjobs.store.transaction import Transaction
 
 channel, message, meta = t.channel, t.channel_message, tables.meta
 
-# Id that messages have which are calls of heartbeat URLs.
+# Calls of heartbeat URLs are messages with a channel id that is not positive: one for each URL, and
+# 0 for those that earlier versions have stored.
 HEARTBEAT: Final = 0
 REPLACED: Final = "replaced by a newer message"
 
@@ -53,6 +55,16 @@ class MessageRow(NamedTuple):
     tries: int = 0
     sent_ms: int | None = None
     error: str = ""
+
+
+def is_heartbeat(channel_id: int) -> bool:
+    """Return whether messages with this channel id are calls of a heartbeat URL."""
+    return channel_id <= HEARTBEAT
+
+
+def compute_heartbeat_id(url: str) -> int:
+    """Return the channel id of the calls of a heartbeat URL."""
+    return -1 - crc32(url.encode("utf-8", "replace"))
 
 
 _CHANNEL_COLUMNS: Final = [channel.c[name] for name in ChannelRow._fields]
@@ -96,12 +108,29 @@ _DELAY: Final = Statement(
 )
 _READ_DUE: Final = Statement(
     select(*_MESSAGE_COLUMNS)
-    .where(message.c.next_ms <= param("now_ms"), message.c.next_ms.is_not(None))
+    .where(
+        message.c.next_ms <= param("now_ms"),
+        message.c.next_ms.is_not(None),
+        not_(in_list(message.c.channel_id, "except_ids")),
+    )
     .order_by(message.c.next_ms)
     .limit(param("limit"))
 )
 _FIND_NEXT_MS: Final = Statement(
-    select(func.min(message.c.next_ms)).where(message.c.next_ms.is_not(None))
+    select(func.min(message.c.next_ms)).where(
+        message.c.next_ms.is_not(None), not_(in_list(message.c.channel_id, "except_ids"))
+    )
+)
+# After the clock was set back.
+_HASTEN: Final = Statement(
+    update(message)
+    .where(
+        message.c.next_ms.is_not(None),
+        message.c.next_ms > param("now_ms"),
+        message.c.created_ms > param("now_ms"),
+        not_(in_list(message.c.channel_id, "except_ids")),
+    )
+    .values(next_ms=param("now_ms"), created_ms=param("now_ms"))
 )
 _SET_RESULT: Final = Statement(
     update(message)
@@ -163,14 +192,26 @@ def delay_messages(tx: Transaction, channel_id: int, next_ms: int) -> None:
     _DELAY.run(tx, channel_id=channel_id, next_ms=next_ms)
 
 
-def read_due_messages(tx: Transaction, now_ms: int, limit: int) -> list[MessageRow]:
-    return [MessageRow(*row) for row in _READ_DUE.run(tx, now_ms=now_ms, limit=limit)]
+def read_due_messages(
+    tx: Transaction, now_ms: int, limit: int, except_ids: Sequence[int] = ()
+) -> list[MessageRow]:
+    """Return messages whose time has come, but none to the channels `except_ids`."""
+    found = _READ_DUE.run(tx, now_ms=now_ms, limit=limit, except_ids=list(except_ids))
+    return [MessageRow(*row) for row in found]
 
 
-def find_next_ms(tx: Transaction) -> int | None:
-    """Return the time of the next try of any message, or None."""
-    found: int | None = _FIND_NEXT_MS.run(tx)[0][0]
+def find_next_ms(tx: Transaction, except_ids: Sequence[int] = ()) -> int | None:
+    """Return the time of the next try of any message to other channels than these, or None."""
+    found: int | None = _FIND_NEXT_MS.run(tx, except_ids=list(except_ids))[0][0]
     return found
+
+
+def hasten_messages(tx: Transaction, now_ms: int, except_ids: Sequence[int]) -> None:
+    """Have pending messages that are from the future, because the clock was set back, sent now.
+
+    except_ids: channels that are snoozed.
+    """
+    _HASTEN.run(tx, now_ms=now_ms, except_ids=list(except_ids))
 
 
 def set_result(

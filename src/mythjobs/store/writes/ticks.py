@@ -42,13 +42,16 @@ class TickRow(NamedTuple):
 
 
 class JobEnd(NamedTuple):
-    """State of a schedule's job. started_ms: start of its last attempt that started, or None."""
+    """State of a schedule's job. started_ms: start of its last attempt that started, or None.
+    attempts: number of its last attempt."""
 
     job_id: int
     state: str
     reason_code: str
     reason: str
     ended_ms: int | None
+    class_id: int
+    attempts: int
     started_ms: int | None
 
 
@@ -120,9 +123,9 @@ _started = (
     select(func.max(attempt.c.started_ms)).where(attempt.c.job_id == job.c.job_id).scalar_subquery()
 )
 _READ_JOBS = Statement(
-    select(
-        job.c.job_id, job.c.state, job.c.reason_code, job.c.reason, job.c.ended_ms, _started
-    ).where(in_list(job.c.job_id, "job_ids"))
+    select(*(job.c[name] for name in JobEnd._fields if name != "started_ms"), _started).where(
+        in_list(job.c.job_id, "job_ids")
+    )
 )
 _FIND_STARTED = Statement(
     select(job.c.job_id).where(

@@ -21,7 +21,7 @@ def called(master: Harness) -> list[str]:
     """Return the paths of the pending calls of heartbeat URLs."""
     with master.store.snapshot() as tx:
         rows = channels.read_due_messages(tx, master.now.wall_ms, 100)
-    urls = [json.loads(e.facts)["url"] for e in rows if e.channel_id == channels.HEARTBEAT]
+    urls = [json.loads(e.facts)["url"] for e in rows if channels.is_heartbeat(e.channel_id)]
     return [each.removeprefix("https://hc.example") for each in urls]
 
 
@@ -37,6 +37,22 @@ def test_the_heartbeat_url_of_a_schedule_is_called_at_start_and_end(master: Harn
     calendar.advance(HOUR_S)
     calendar.run_jobs(code=1)
     assert called(master)[2:] == ["/uuid/start", "/uuid/fail"]
+
+
+def test_a_job_of_a_command_with_a_url_of_its_own_calls_both(master: Harness) -> None:
+    calendar = Calendar(master, every="1h", heartbeat="https://hc.example/schedule")
+    master.define("backup", heartbeat="https://hc.example/command")
+    calendar.advance(HOUR_S)
+    [job_id] = master.take_grants()
+    master.send_frame(calendar.attic, m.Started(job_id, 1, master.now.wall_ms))
+    # The end of the attempt and that of the tick may be decided in different turns.
+    master.finish(calendar.attic, job_id)
+    assert sorted(called(master)) == [
+        "/command", "/command/start", "/schedule", "/schedule/start",
+    ]  # fmt: skip
+    with master.store.snapshot() as tx:
+        rows = channels.read_due_messages(tx, master.now.wall_ms, 100)
+    assert len({each.channel_id for each in rows}) == 2
 
 
 def test_only_the_last_job_of_a_tick_is_an_incident(master: Harness) -> None:

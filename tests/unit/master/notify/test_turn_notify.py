@@ -149,7 +149,7 @@ def test_a_newer_message_replaces_one_that_was_not_sent(master: Harness) -> None
         run_job(master, connection)
     master.advance(120)
     assert messages(master) == [("mail", "flag failed 10 times")]
-    assert messages(master, "failed") == [("mail", "flag failed")]
+    assert messages(master, "replaced") == [("mail", "flag failed")]
 
 
 def test_channels_get_their_kinds_and_commands(master: Harness) -> None:
@@ -208,6 +208,36 @@ def test_a_message_that_fails_for_a_day_is_given_up(master: Harness) -> None:
         master.advance(12 * HOUR_S)
         assert tries < 10
     assert messages(master, "failed") == [("mail", "flag failed")]
+
+
+def test_the_first_try_may_come_days_later(master: Harness) -> None:
+    """The master was not running, and when it starts again, the network is not up yet."""
+    master.define()
+    add_channel(master)
+    run_job(master, master.join())
+    master.advance(60 * HOUR_S)
+    deliver(master, "no network")
+    assert messages(master) == [("mail", "flag failed")]
+    master.advance(31)
+    deliver(master)
+    assert messages(master, "sent") == [("mail", "flag failed")]
+
+
+def test_a_pending_message_about_machines_is_not_replaced_by_one_about_others(
+    master: Harness,
+) -> None:
+    add_channel(master)
+    connections = [master.join(f"m{number}") for number in range(4)]
+    master.turn()
+    for first in (0, 2):
+        for connection in connections[first : first + 2]:
+            master.disconnect(connection)
+        master.advance(200)
+        master.turn(r.ConditionsFound([first + 1, first + 2], [], []))
+    assert messages(master) == [
+        ("mail", "2 machines are not reachable: m0, m1"),
+        ("mail", "2 machines are not reachable: m2, m3"),
+    ]
 
 
 def test_a_snoozed_channel_gets_one_message_afterwards(master: Harness) -> None:

@@ -41,9 +41,16 @@ def print_status(found: dict[str, Any], *, as_json: bool) -> None:
         terminal.print_message(
             f"messages to the channel {each['name']} fail since {since}: {each['error']}"
         )
+    for each in found.get("unusable_schedules", ()):
+        terminal.print_message(
+            f"the schedule {each['name']} submits no jobs: {each['error']}; change it with "
+            f"`mythjobs schedule edit {each['name']}`, or restart the master when that is mended"
+        )
     if lost := found.get("lost"):
         terminal.print_message(_describe_lost(lost))
     for each in found.get("set_aside", ()):
+        if each["kind"] == "schedule" and "unusable_schedules" in found:
+            continue  # named above
         terminal.print_message(_describe_set_aside(each))
 
 

@@ -45,13 +45,15 @@ class Gap:
 class ScheduleState:
     """One schedule. Instances are replaced, never changed.
 
-    schedule: None if the stored definition cannot be read; `error` says why. zone: time zone of
-    its ticks. next_ms: its next tick. gap: missed ticks of a gap that is not fully evaluated yet.
+    command: its name, "" if the stored definition has none. schedule: None if the definition cannot
+    be used; `error` says why, and `report_ms` when it is reported next. zone: time zone of its
+    ticks. next_ms: its next tick. gap: missed ticks of a gap that is not fully evaluated yet.
     """
 
     schedule_id: int
     name: str
     submitter: str
+    command: str
     schedule: Schedule | None
     error: str
     zone: str
@@ -63,11 +65,12 @@ class ScheduleState:
     is_drifting: bool = False
     open: tuple[OpenTick, ...] = ()
     gap: Gap | None = None
+    report_ms: int | None = None
 
     @property
     def due_ms(self) -> int | None:
         """The next instant (wall clock) at which something about the schedule is to be decided."""
-        times = [each.late_ms for each in self.open]
+        times = [each.late_ms for each in self.open] if self.schedule else [self.report_ms]
         if self.is_paused:
             times.append(self.paused_until_ms)
         return min((each for each in (*times, self.next_ms) if each is not None), default=None)
@@ -150,9 +153,11 @@ def _find_late_ms(state: ScheduleState, tick_ms: int, now_ms: int) -> int | None
 def schedule_from_row(row: ScheduleRow, master_zone: str) -> ScheduleState:
     """Decode a stored schedule; its open ticks are not known."""
     schedule: Schedule | None = None
-    next_ms, error, zone = None, "", master_zone
+    next_ms, error, zone, command = None, "", master_zone, ""
     try:
-        schedule = check_when(schedule_from_table(json.loads(row.definition)))
+        table = json.loads(row.definition)
+        command = str(table.get("command", ""))
+        schedule = check_when(schedule_from_table(table))
         zone = schedule.zone or master_zone
         next_ms = next_tick_ms(schedule.when, zone, row.cursor_ms)
     except (ValueError, TypeError, KeyError, AttributeError, DefinitionError) as unreadable:
@@ -161,6 +166,7 @@ def schedule_from_row(row: ScheduleRow, master_zone: str) -> ScheduleState:
         row.schedule_id,
         row.name,
         row.submitter,
+        command,
         schedule,
         error,
         zone,

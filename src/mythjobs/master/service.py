@@ -30,6 +30,7 @@ from mythjobs.master.notify.delivery import DeliveryService, list_failing_channe
 from mythjobs.master.notify.sender import Sender
 from mythjobs.master.output.reader import AttemptOutput, OutputReader
 from mythjobs.master.retention import RetentionService
+from mythjobs.master.schedules.overview import list_unusable
 from mythjobs.master.state import MasterState
 from mythjobs.master.turn_runner import CommittedTurn, TurnRunner
 from mythjobs.master.waiters import Waiters, wait_first
@@ -229,6 +230,7 @@ class Master:
             "retention": await self.retention.read_status(),
             "notifications": await self.read(count_unread),
             "failing_channels": list_failing_channels(self.state),
+            "unusable_schedules": list_unusable(self.state),
         }
 
     async def list_machines(self) -> machine_responses.Machines:

@@ -19,6 +19,8 @@ from mythjobs.master.state import MasterState
 from mythjobs.model.heartbeat_url import HeartbeatCall
 from mythjobs.model.incident import Incident
 from mythjobs.model.life import JobState
+from mythjobs.model.units import MAX_WALL_MS
+from mythjobs.model.zone import format_zoned_time
 from mythjobs.protocol.compatibility import NEEDED_CAPABILITIES
 from mythjobs.protocol.messages import MasterMessage
 from mythjobs.store.transaction import Transaction
@@ -61,6 +63,12 @@ class TurnContext:
     has_messages: bool = False  # messages to channels were stored, or their next try was changed
     resolved: int = 0  # number of dependencies resolved in this turn, see MAX_RESOLVED
     working_on: Unit | None = None  # unit that is at fault if the turn raises an exception
+
+    def format_time(self, at_ms: int) -> str:
+        """Return an instant in the master's time zone, as messages to users name it."""
+        if not 0 <= at_ms <= MAX_WALL_MS:
+            return f"{at_ms} ms since 1970"
+        return format_zoned_time(at_ms, self.state.schedules.zone)
 
     def send(self, machine: Machine, message: MasterMessage) -> None:
         """Send a message after the commit, unless the machine's agent is too old to know it."""

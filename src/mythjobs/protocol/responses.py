@@ -55,6 +55,13 @@ class FailingChannel(TypedDict):
     error: str
 
 
+class UnusableSchedule(TypedDict):
+    """A schedule that submits no jobs, because its definition cannot be used on this machine."""
+
+    name: str
+    error: str
+
+
 class Status(QueueCounts):
     """State of master and queue. lost: at most 1000 jobs that are held after repeated losses.
     notifications: number of unread ones, at most 100."""
@@ -69,6 +76,7 @@ class Status(QueueCounts):
     retention: RetentionStatus
     notifications: int
     failing_channels: list[FailingChannel]
+    unusable_schedules: list[UnusableSchedule]
 
 
 class CommandSummary(TypedDict):

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mythjobs.errors import BadRequest, DefinitionError
-from mythjobs.model.definition import command_from_table
-from mythjobs.model.schedule import schedule_from_table
+from mythjobs.model.contradictions import new_command_from_table, new_schedule_from_table
 from mythjobs.scheduler.ticks import check_when
 from mythjobs.takeover.cron.anacron_plan import plan_anacrontab
 from mythjobs.takeover.cron.cron_files import CronFiles
@@ -117,8 +116,8 @@ def _check(entry: PlanEntry) -> PlanEntry:
     if entry.command is None or entry.schedule is None:
         return entry
     try:
-        command_from_table(entry.command)
-        check_when(schedule_from_table(entry.schedule))
+        new_command_from_table(entry.command)
+        check_when(new_schedule_from_table(entry.schedule))
     except DefinitionError as error:
         return entry.skipped(str(error), ImportMark.DECIDE)
     return entry

@@ -153,7 +153,12 @@ def test_why_of_a_machine_says_that_it_is_drained_or_paused(master: Harness) -> 
 
 @pytest.mark.parametrize(
     "action, until_s, hint",
-    [("pause", 0.0, "within a year"), ("drain", 60.0, "to a pause"), ("stop", None, "one of")],
+    [
+        ("pause", 0.0, r"the end, Tue 2026-11-24 12:00 UTC, is in the past; give a time within a"),
+        ("pause", 400 * 86_400.0, "is over a year ahead"),
+        ("drain", 60.0, "only a pause"),
+        ("stop", None, "one of"),
+    ],
 )
 def test_invalid_requests_change_nothing(
     master: Harness, action: str, until_s: float | None, hint: str

@@ -173,9 +173,9 @@ def test_an_override_survives_a_restart_and_expires(master: Harness) -> None:
 
 def test_an_override_without_an_end_is_rejected(master: Harness) -> None:
     master.join()
-    with pytest.raises(BadRequest, match="needs an end within a year"):
+    with pytest.raises(BadRequest, match="needs an end"):
         override(master, "pause")
-    with pytest.raises(BadRequest, match="end within a year"):
+    with pytest.raises(BadRequest, match="is over a year ahead; give a time within a year"):
         override(master, "allow", hours=24 * 400)
     with pytest.raises(BadRequest, match="not one of allow, pause, hours"):
         override(master, "open", hours=1)

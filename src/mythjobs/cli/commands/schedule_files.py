@@ -15,7 +15,8 @@ from mythjobs.cli.times import format_time_left
 from mythjobs.client.api_paths import schedule_path
 from mythjobs.client.client import Client, Json
 from mythjobs.errors import BadRequest, Conflict
-from mythjobs.model.schedule import CATCH_UP, DST, OVERLAP, schedule_from_table
+from mythjobs.model.contradictions import new_schedule_from_table
+from mythjobs.model.schedule import CATCH_UP, DST, OVERLAP
 
 _EXAMPLES: Final = """Examples:
   mythjobs schedule add nightly-backup.toml
@@ -60,13 +61,15 @@ _KEYS: Final = (
 @click.option("--spread", type=TEXT, metavar="DURATION",
               help="Start each job up to this much later.")  # fmt: skip
 @click.option("--start-within", type=TEXT, metavar="DURATION",
-              help="Cancel a job that has not started by then.")  # fmt: skip
+              help="Cancel a job that has not started this long after its start time.")  # fmt: skip
 @click.option("--late-after", type=TEXT, metavar="DURATION",
-              help="A job that has not started by then is late.")  # fmt: skip
+              help="A job not started this long after its start time is late.")  # fmt: skip
 @click.option("--priority", type=click.IntRange(-100, 100), help="Priority of its jobs.")
 @click.option("--summary", type=TEXT, help="What it is for.")
 @click.option("--replace", is_flag=True, help="Replace the schedule if it exists.")
-@click.option("--paused", is_flag=True, help="Begin paused, until `schedule resume`.")
+@click.option(
+    "--paused", is_flag=True, help="A new schedule begins paused, until `schedule resume`."
+)
 @click.option("--dry-run", is_flag=True, help="Show the next runs; store nothing.")
 @json_option
 @pass_session
@@ -91,7 +94,7 @@ def add(
                 click.get_current_context(),
             )
         table = definition_file.parse_definition(
-            definition_file.read_text(name), name, schedule_from_table
+            definition_file.read_text(name), name, new_schedule_from_table
         )
     else:
         table = _build_table(client, name, given)
@@ -125,7 +128,7 @@ def _build_table(client: Client, name: str, given: dict[str, Any]) -> definition
     defaults = build_defaults(client, given["command"], params, has_arguments=bool(params))
     if defaults.values:
         table["arguments"] = defaults.values
-    schedule_from_table(table, known_zone=False)
+    new_schedule_from_table(table, known_zone=False)
     return table
 
 
@@ -160,7 +163,7 @@ def edit(session: Session, name: str) -> None:
     client = session.client()
 
     def store(text: str, path: str) -> Json:
-        table = definition_file.parse_definition(text, path, schedule_from_table)
+        table = definition_file.parse_definition(text, path, new_schedule_from_table)
         if table["name"] != name:
             raise BadRequest(f"{path}: the name cannot be changed; add a new schedule instead")
         return client.post("schedules", {"definition": table, "replace": True})
@@ -187,7 +190,7 @@ def test(cron: str, zone: str | None, dst: str | None, count: int, as_json: bool
     from mythjobs.scheduler.ticks import check_when, next_ticks
 
     table = {"name": "test", "command": "test", "cron": cron, "zone": zone or ""}
-    schedule = check_when(schedule_from_table(table | ({"dst": dst} if dst else {})))
+    schedule = check_when(new_schedule_from_table(table | ({"dst": dst} if dst else {})))
     used = zone or find_time_zone(os.environ)
     now_ms = clock.master_now().wall_ms
     runs = [

@@ -9,6 +9,7 @@ from mythjobs.master import requests
 from mythjobs.master.notify.handlers import end_notifications
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.command import RUN
+from mythjobs.model.contradictions import new_command_from_table
 from mythjobs.model.definition import command_from_table
 from mythjobs.protocol.requests import DefineResult
 from mythjobs.store.writes import commands, readiness
@@ -28,6 +29,7 @@ def define_command(turn: TurnContext, request: requests.DefineCommand) -> Define
         )
     if current is not None and turn.catalog.decoded_command(current) == command:
         return DefineResult(command.name, current.number, False)
+    new_command_from_table(request.definition)
     revision = commands.define(
         turn.tx, command.name, dict(request.definition), at_ms=turn.now.wall_ms
     )

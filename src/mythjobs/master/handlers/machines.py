@@ -31,9 +31,8 @@ from mythjobs.protocol.messages import Settings
 from mythjobs.store.writes import machines, overrides, readiness, semaphores
 
 _MAX_UNITS: Final = 1_000_000
-# Maximum duration of an override. A longer exception belongs in the machine's run windows.
-_MAX_OVERRIDE_MS: Final = 366 * 86_400_000
-_MAX_PAUSE_MS: Final = 366 * 86_400_000
+# Maximum duration of an override or a pause. A longer one belongs in the machine's run windows.
+_MAX_DURATION_MS: Final = 366 * 86_400_000
 
 
 def edit_machine(turn: TurnContext, request: requests.EditMachine) -> dict[str, Any]:
@@ -81,13 +80,16 @@ def override_hours(turn: TurnContext, request: requests.OverrideHours) -> dict[s
     active = turn.state.placement.overrides
     if request.kind in (ALLOW, PAUSE):
         until_ms = request.until_ms
-        if until_ms is None or not now_ms < until_ms <= now_ms + _MAX_OVERRIDE_MS:
+        if until_ms is None:
             raise BadRequest(
-                "an override needs an end within a year; a permanent exception belongs in the "
+                "opening or closing a machine needs an end; a permanent exception belongs in the "
                 "machine's windows"
             )
+        _check_end(turn, until_ms)
         overrides.save(turn.tx, overrides.OverrideRow(*key, request.kind, until_ms))
         active[key] = request.kind, until_ms
+    elif request.kind == "hours" and request.until_ms is not None:
+        raise BadRequest("hours: has no end; remove it, the run windows apply at once")
     elif request.kind == "hours":
         overrides.remove(turn.tx, *key)
         active.pop(key, None)
@@ -108,11 +110,11 @@ def control_machine(turn: TurnContext, request: requests.ControlMachine) -> None
     A pause replaces an earlier one. Drain and pause are independent; resume ends both.
     """
     machine = turn.state.open_named(request.name)
-    until_ms, now_ms = request.until_ms, turn.now.wall_ms
+    until_ms = request.until_ms
     if until_ms is not None and request.action != "pause":
-        raise BadRequest(f"until_ms: belongs to a pause, not to {request.action}")
-    if until_ms is not None and not now_ms < until_ms <= now_ms + _MAX_PAUSE_MS:
-        raise BadRequest("until_ms: a pause ends within a year from now; null has no end")
+        raise BadRequest(f"only a pause has an end; {request.action} lasts until a resume")
+    if until_ms is not None:
+        _check_end(turn, until_ms)
     match request.action:
         case "drain":
             control = machine.control._replace(is_drained=True)
@@ -123,6 +125,16 @@ def control_machine(turn: TurnContext, request: requests.ControlMachine) -> None
         case _:
             raise BadRequest(f'action "{request.action}" is not one of drain, pause, resume')
     machine_control.set_control(turn, machine, control)
+
+
+def _check_end(turn: TurnContext, until_ms: int) -> None:
+    """Raise BadRequest unless an override or a pause ends in the future, within a year."""
+    left_ms = until_ms - turn.now.wall_ms
+    if not 0 < left_ms <= _MAX_DURATION_MS:
+        why = "in the past" if left_ms <= 0 else "over a year ahead"
+        raise BadRequest(
+            f"the end, {turn.format_time(until_ms)}, is {why}; give a time within a year from now"
+        )
 
 
 def set_semaphore(turn: TurnContext, request: requests.SetSemaphore) -> dict[str, int]:
@@ -137,8 +149,12 @@ def set_semaphore(turn: TurnContext, request: requests.SetSemaphore) -> dict[str
     sizes = placement.semaphore_sizes
     freed = placement.freed_by_freeze
     if request.size is None:
+        if request.free_when_frozen is not None:
+            raise BadRequest("free_when_frozen: is for a semaphore that stays; remove it")
         if request.name not in sizes:
-            raise BadRequest(f'there is no semaphore "{request.name}"')
+            raise BadRequest(
+                f'there is no semaphore "{request.name}"; see `mythjobs semaphore list`'
+            )
         semaphores.remove(turn.tx, request.name)
         del sizes[request.name]
         placement.freed_by_freeze = freed - {request.name}

@@ -111,6 +111,11 @@ def check_common(submit: Submit | BatchSubmit) -> None:
         raise BadRequest("comment must not have a NUL character")
     if submit.deadline_ms is not None and submit.deadline_ms < (submit.not_before_ms or 0):
         raise BadRequest("the deadline is before the start time")
+    if submit.machine and submit.prefer not in ("", submit.machine):
+        raise BadRequest(
+            f"prefer: has no effect, because the job runs only on {submit.machine}; give either a "
+            "machine to run on, or one to prefer"
+        )
 
 
 def check_priority(priority: int) -> int:

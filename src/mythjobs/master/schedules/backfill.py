@@ -74,7 +74,13 @@ def _list_ticks(
     turn: TurnContext, state: ScheduleState, schedule: Schedule, request: BackfillSchedule
 ) -> list[Tick]:
     if request.to_ms > turn.now.wall_ms:
-        raise BadRequest("to: is in the future; a backfill submits the jobs of past ticks")
+        raise BadRequest(
+            f"the end of the range, {turn.format_time(request.to_ms)}, is in the future; a "
+            "backfill submits the jobs of past ticks"
+        )
+    if request.from_ms > request.to_ms:
+        begin, end = (turn.format_time(each) for each in (request.from_ms, request.to_ms))
+        raise BadRequest(f"the range begins at {begin}, after its end at {end}")
     found: list[Tick] = []
     for each in iterate_ticks(schedule.when, state.zone, request.from_ms - 1):
         if each.at_ms > request.to_ms:

@@ -10,7 +10,7 @@ from mythjobs.clock import Now
 from mythjobs.master.isolation import Unit
 from mythjobs.master.schedule_state import Gap, ScheduleState
 from mythjobs.master.schedules import settlement
-from mythjobs.master.schedules.incidents import check_late, record_missed
+from mythjobs.master.schedules.incidents import check_late, record_missed, report_unusable
 from mythjobs.master.schedules.tick_log import TickLog
 from mythjobs.master.schedules.tick_submit import submit_tick
 from mythjobs.master.turn_context import TurnContext
@@ -79,13 +79,14 @@ def _skip_set_aside(turn: TurnContext) -> None:
         state = turn.state.schedules.by_id.get(unit.number) if unit.kind == "schedule" else None
         if state is not None and state.schedule is not None:
             error = f"internal error ({why.error}); the master's log has the traceback"
-            _store_state(turn, replace(state, schedule=None, error=error, next_ms=None, open=()))
+            state = replace(state, schedule=None, error=error, next_ms=None, open=())
+            _store_state(turn, report_unusable(turn, state))
 
 
 def _evaluate(turn: TurnContext, state: ScheduleState, clocks: Now | None) -> ScheduleState:
     schedule, now_ms = state.schedule, turn.now.wall_ms
     if schedule is None:
-        return state
+        return report_unusable(turn, state)
     state = check_late(turn, state)
     if state.cursor_ms > now_ms:
         state = _move_back(turn, state, schedule)

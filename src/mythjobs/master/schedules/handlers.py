@@ -15,6 +15,7 @@ from mythjobs.master.schedule_state import OpenTick, ScheduleState, schedule_fro
 from mythjobs.master.schedules import requests
 from mythjobs.master.schedules.tick_submit import find_targets
 from mythjobs.master.turn_context import TurnContext
+from mythjobs.model.contradictions import new_schedule_from_table
 from mythjobs.model.schedule import EACH_MACHINE, Every, Schedule, schedule_from_table
 from mythjobs.model.tick import TickOutcome, tick_key
 from mythjobs.model.zone import to_local
@@ -60,14 +61,15 @@ def define_schedule(turn: TurnContext, request: requests.DefineSchedule) -> bool
     if current is None and len(known.by_id) >= MAX_SCHEDULES:
         raise Conflict(f"there are {MAX_SCHEDULES} schedules; remove some of them first")
     _check_submit(turn, schedule)
-    if len(request.reason) > _MAX_REASON or "\0" in request.reason:
-        raise BadRequest(f"reason: must have at most {_MAX_REASON} characters, without NUL")
+    _check_reason(request.reason, paused=request.paused)
     if isinstance(schedule.when, Every) and schedule.when.start is None:
         definition["start"] = complete_start(definition, turn.now.wall_ms, known.zone)
     if request.dry_run:
+        new_schedule_from_table(definition)
         return current is None
     now_ms = turn.now.wall_ms
     if current is None:
+        new_schedule_from_table(definition)
         row = schedules.add(
             turn.tx, schedule.name, definition, request.submitter, at_ms=now_ms,
             paused=request.paused, reason=request.reason if request.paused else "",
@@ -77,6 +79,7 @@ def define_schedule(turn: TurnContext, request: requests.DefineSchedule) -> bool
         assert found is not None
         if _is_same(found.definition, definition):
             return False
+        new_schedule_from_table(definition)
         schedules.redefine(turn.tx, current.schedule_id, definition, at_ms=now_ms)
         row = schedules.find(turn.tx, schedule.name) or found
     state = schedule_from_row(row, known.zone)
@@ -130,12 +133,13 @@ def pause_schedule(turn: TurnContext, request: requests.PauseSchedule) -> bool:
     Raises NoSuchSchedule, BadRequest.
     """
     state = find_schedule(turn, request.name)
-    until_ms = request.until_ms if request.on else None
-    reason = request.reason if request.on else ""
+    until_ms, reason = request.until_ms, request.reason
+    if until_ms is not None and not request.on:
+        raise BadRequest("until: is for a pause; a schedule is resumed at once")
     if until_ms is not None and until_ms <= turn.now.wall_ms:
-        raise BadRequest("until: the end of the pause is in the past")
-    if len(reason) > _MAX_REASON or "\0" in reason:
-        raise BadRequest(f"reason: must have at most {_MAX_REASON} characters, without NUL")
+        end = turn.format_time(until_ms)
+        raise BadRequest(f"the end of the pause, {end}, is in the past; give a later time")
+    _check_reason(reason, paused=request.on)
     schedules.set_pause(
         turn.tx, state.schedule_id, paused=request.on, until_ms=until_ms, reason=reason
     )
@@ -144,6 +148,13 @@ def pause_schedule(turn: TurnContext, request: requests.PauseSchedule) -> bool:
         replace(state, is_paused=request.on, paused_until_ms=until_ms, pause_reason=reason),
     )
     return request.on
+
+
+def _check_reason(reason: str, *, paused: bool) -> None:
+    if reason and not paused:
+        raise BadRequest("reason: is for a pause; remove it, or pause the schedule")
+    if len(reason) > _MAX_REASON or "\0" in reason:
+        raise BadRequest(f"reason: must have at most {_MAX_REASON} characters, without NUL")
 
 
 def run_now(turn: TurnContext, request: requests.RunSchedule) -> list[int]:

@@ -15,6 +15,7 @@ from mythjobs.scheduler.cadence import Cadence
 from mythjobs.store.writes import ticks
 
 _WINDOW_CLOSED: Final = "window_closed"
+_REPORTED_AGAIN_MS: Final = 86_400_000
 # Time after the expected end of a wait for a run window, until the job is looked at again.
 _CHECKED_AGAIN_MS: Final = 600_000
 
@@ -27,8 +28,7 @@ def _add(
     job: int | None = None,
 ) -> None:
     subject = f"schedule {state.schedule_id}"
-    command = state.schedule.command if state.schedule else ""
-    turn.incidents.append(Incident(kind, subject, state.name, detail, command, job))
+    turn.incidents.append(Incident(kind, subject, state.name, detail, state.command, job))
 
 
 def record_missed(turn: TurnContext, state: ScheduleState, gap: Gap, caught_up: int) -> None:
@@ -46,6 +46,18 @@ def record_missed(turn: TurnContext, state: ScheduleState, gap: Gap, caught_up: 
 
 def record_refused(turn: TurnContext, state: ScheduleState, sentence: str) -> None:
     _add(turn, state, "missed", f"cannot submit a job: {sentence}")
+
+
+def report_unusable(turn: TurnContext, state: ScheduleState) -> ScheduleState:
+    """Record, once a day, that a schedule submits no jobs, because its definition cannot be used.
+
+    Its ticks are unknown, so none of them can be recorded as missed. Return the new state.
+    """
+    now_ms, report_ms = turn.now.wall_ms, state.report_ms
+    if report_ms is not None and now_ms < report_ms <= now_ms + _REPORTED_AGAIN_MS:
+        return state
+    _add(turn, state, "missed", f"no jobs are submitted: {state.error}")
+    return replace(state, report_ms=now_ms + _REPORTED_AGAIN_MS)
 
 
 def record_late(turn: TurnContext, state: ScheduleState, job_id: int, tick_ms: int) -> None:

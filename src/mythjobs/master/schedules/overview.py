@@ -14,6 +14,7 @@ from mythjobs.master.state import MasterState
 from mythjobs.model.schedule import ANY_MACHINE, Every, Schedule, describe_when, schedule_from_table
 from mythjobs.model.zone import format_zoned_time
 from mythjobs.protocol import schedule_responses as responses
+from mythjobs.protocol.responses import UnusableSchedule
 from mythjobs.scheduler.catch_up import start_offset_ms
 from mythjobs.scheduler.ticks import check_when, next_ticks
 from mythjobs.store.transaction import Transaction
@@ -27,6 +28,15 @@ def list_schedules(tx: Transaction, state: MasterState, now: Now) -> responses.S
         "zone": state.schedules.zone or "UTC",
         "schedules": [_summarize(each, _read_rows(tx, each, now)) for each in found],
     }
+
+
+def list_unusable(state: MasterState) -> list[UnusableSchedule]:
+    """Return the schedules that submit no jobs, because their definitions cannot be used."""
+    return [
+        {"name": each.name, "error": each.error}
+        for each in sorted(state.schedules.by_id.values(), key=lambda each: each.name)
+        if each.schedule is None
+    ]
 
 
 def show_schedule(
@@ -98,7 +108,7 @@ def _summarize(state: ScheduleState, rows: list[TickRow]) -> responses.ScheduleS
     last = rows[0] if rows else None
     return {
         "name": state.name,
-        "command": schedule.command if schedule else "",
+        "command": state.command,
         "summary": schedule.summary if schedule else "",
         "when": describe_when(schedule.when) if schedule else "",
         "zone": state.zone or "UTC",

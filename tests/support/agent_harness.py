@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mythjobs.agent.core import turn
+from mythjobs.agent.core.attempt import Phase
 from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.outcome import LostAttempt
 from mythjobs.agent.core.turn import Action, Json
@@ -58,6 +59,8 @@ class AgentHarness:
         self._grants = 0
         # With a slow disk, records are durable only after `sync_journal`.
         self.slow_disk = False
+        # The reaper gives back at once what was sent ahead.
+        self.answers_recalls = True
         self._unsynced: list[turn.WriteJournal] = []
         self._seq = 0
         self.execute(self.core.finish_recovery(at(0)))
@@ -155,6 +158,10 @@ class AgentHarness:
                     self.output_reads.append(action.attempt.key)
         if not self.slow_disk:
             self.sync_journal()
+        if self.answers_recalls and self.take_sent("recall"):
+            attempts = self.core.table.attempts.items()
+            keys = [key for key, each in attempts if each.phase is Phase.NEXT]
+            self.reaper_sends({"type": "recalled", "attempts": keys})
 
     def sync_journal(self) -> None:
         """Report all records as written and durable."""
@@ -170,7 +177,16 @@ class AgentHarness:
         return found
 
     def take_starts(self) -> list[int]:
-        return [each["job"] for each in self.take_sent("start") if isinstance(each["job"], int)]
+        """Remove and return the jobs that start now, in contrast to those that follow them."""
+        starts = self.take_sent("start")
+        self.reaper_messages += [each for each in starts if "start_by_ms" in each]
+        return [int(str(each["job"])) for each in starts if "start_by_ms" not in each]
+
+    def take_next_starts(self) -> list[int]:
+        """Remove and return the jobs whose starts were sent ahead."""
+        found = [each for each in self.reaper_messages if "start_by_ms" in each]
+        self.reaper_messages = [each for each in self.reaper_messages if each not in found]
+        return [int(str(each["job"])) for each in found]
 
     def heartbeat_states(self) -> list[tuple[int, int, str]]:
         """Return the attempts in a heartbeat sent now."""

@@ -77,10 +77,14 @@ class Scaler:
         """Return whether an attempt may start now; if so, it counts as running."""
         if self.controller.find_refusal(command) is not None:
             return False
+        self.count_running(key, command, now)
+        return True
+
+    def count_running(self, key: JobKey, command: str, now: Now) -> None:
+        """Count an attempt as running, whether it fits or not."""
         self.controller.add_job(key, command, now.steady_ms / 1000)
         self._commands[key] = command
         self._is_changed = self._is_changed or not self.is_short(command)
-        return True
 
     def is_short(self, command: str) -> bool:
         """Return whether the command's jobs are too short for measures such as a low priority."""

@@ -39,13 +39,14 @@ class Phase(IntEnum):
 
     FOUND = 0  # granted according to the agent's journal; unknown whether it has started
     WAITING = 1  # ready to start, waits for a slot
-    STARTING = 2  # the start was sent to the reaper; the attempt takes a slot
-    RUNNING = 3  # its process exists
-    ENDED = 4  # its process is gone; its outcome is not yet durable
-    REPORTING = 5  # its outcome is durable and is sent to the master until acknowledged
-    NEVER_START = 6  # must never start here; the journal record of this is not yet durable
-    RETURNED = 7  # its never-start record is durable; Returned is sent until acknowledged
-    FORGOTTEN = 8  # no longer in the attempt table
+    NEXT = 2  # the start was sent to the reaper, for when another attempt ends
+    STARTING = 3  # the start was sent to the reaper; the attempt takes a slot
+    RUNNING = 4  # its process exists
+    ENDED = 5  # its process is gone; its outcome is not yet durable
+    REPORTING = 6  # its outcome is durable and is sent to the master until acknowledged
+    NEVER_START = 7  # must never start here; the journal record of this is not yet durable
+    RETURNED = 8  # its never-start record is durable; Returned is sent until acknowledged
+    FORGOTTEN = 9  # no longer in the attempt table
 
 
 # State of an attempt in heartbeats to the master, by phase. An attempt is reported as running until
@@ -53,6 +54,7 @@ class Phase(IntEnum):
 HEARTBEAT_STATES: Final = {
     Phase.FOUND: "leased",
     Phase.WAITING: "leased",
+    Phase.NEXT: "leased",
     Phase.STARTING: "leased",
     Phase.RUNNING: "running",
     Phase.ENDED: "running",

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import Final, Protocol
-
-import msgspec
+from collections.abc import Iterable
 
 from mythjobs.agent.core.attempt import AD_HOC, AgentAttempt, JournalSnapshot, Key, Phase
-from mythjobs.agent.core.lease_terms import (
-    NO_TERMS,
-    LeaseTerms,
-    compute_reaper_actions,
-    terms_from_grant,
-)
+from mythjobs.agent.core.lease_terms import NO_TERMS, LeaseTerms, terms_from_grant
+from mythjobs.agent.core.next_starts import NextStarts
 from mythjobs.agent.core.outbox import Outbox
-from mythjobs.agent.core.start_message import build_start_message
 from mythjobs.agent.core.start_queue import StartQueue
 from mythjobs.agent.core.status import JobStatus
 from mythjobs.agent.core.turn import (
@@ -32,46 +24,20 @@ from mythjobs.model.machine_control import NO_CONTROL
 from mythjobs.model.progress_formats import Reading
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease_timing import start_deadline_ms
-from mythjobs.protocol.run_spec import RunSpec
 from mythjobs.scheduler.capacity import free_slots
-
-# Number of waiting attempts that the gate may refuse before the others are not tried, either: they
-# are mostly of the same commands.
-_MAX_REFUSED: Final = 8
-# Priority of jobs on a machine that scales automatically, if neither command nor machine sets one.
-_BACKGROUND: Final = {"nice": 19, "io": "idle"}
-
-
-class StartGate(Protocol):
-    """Decides by the load of the machine which attempts may start (agent/scaler.py)."""
-
-    def admit(self, key: Key, command: str, now: Now, /) -> bool:
-        """Return whether an attempt may start now; if so, it counts as running."""
-
-    def is_short(self, command: str, /) -> bool:
-        """Return whether the command's jobs end before their priority matters."""
-
-    def set_background(self, key: Key, nice: int, /) -> None: ...
 
 
 class AttemptTable:
     """The attempts on this machine, each with its phase. A change of phase adds actions for the
     caller to `turn`, and messages for the master to `outbox`."""
 
-    def __init__(
-        self,
-        base_env: Mapping[str, str],
-        turn: AgentTurn,
-        outbox: Outbox,
-        gate: StartGate | None = None,
-    ) -> None:
-        self._base_env = base_env
+    def __init__(self, turn: AgentTurn, outbox: Outbox) -> None:
         self._turn = turn
         self._outbox = outbox
-        self._gate = gate
         self.attempts: dict[Key, AgentAttempt] = {}
         self.start_queue = StartQueue()
-        self._waiting_count = 0
+        self.next = NextStarts(turn)
+        self.waiting_count = 0
         self.running_count = 0
         self.max_running = 0
         # Whether the machine is drained or paused (agent/core/pause.py).
@@ -110,7 +76,7 @@ class AttemptTable:
         """Number of further grants for which a slot is free now."""
         if not self.control.accepts_jobs:
             return 0
-        return free_slots(self.max_running, self.running_count + self._waiting_count)
+        return free_slots(self.max_running, self.running_count + self.waiting_count)
 
     def set_terms(self, attempt: AgentAttempt, terms: LeaseTerms) -> None:
         attempt.terms = terms
@@ -142,7 +108,7 @@ class AttemptTable:
             attempt.command = AD_HOC + os.path.basename(message.run.argv[0])
         attempt.run = message.run
         attempt.start_by_ms = start_deadline_ms(sent_ms, message.start_by_s)
-        self._waiting_count += 1
+        self.waiting_count += 1
         terms = terms_from_grant(message, sent_ms)
         if terms is NO_TERMS:
             self._queue_start(attempt)
@@ -182,56 +148,45 @@ class AttemptTable:
     def mark_never_start(self, attempt: AgentAttempt, reason: str, code: str = "") -> None:
         """Mark an attempt as never to be started here. The agent reports this to the master once
         the journal record is durable."""
-        self._waiting_count -= attempt.phase is Phase.WAITING
+        self.waiting_count -= attempt.phase is Phase.WAITING
         attempt.phase = Phase.NEVER_START
         attempt.reason, attempt.code = reason, code
         attempt.run = None
         self._clear_terms(attempt)
         self._turn.record_never_start(attempt)
 
-    def start_waiting(self, now: Now) -> None:
-        """Start waiting attempts, highest priority first, while slots are free."""
-        self.refused = {}
-        if self._waiting_count and not self.control.accepts_jobs:
-            self._return_waiting("drained" if self.control.is_drained else "paused")
-        if self.start_reaper is None or not self._waiting_count:
-            return
-        refused = 0
-        while refused < _MAX_REFUSED and free_slots(self.max_running, self.running_count):
-            found = self.start_queue.pop(self.attempts, self.running_count, self.with_terms, now)
-            if found is None:
-                break
-            attempt = found.attempt
-            if found.reason:
-                self.mark_never_start(attempt, found.reason, found.code)
-            elif self._gate and not self._gate.admit(attempt.key, attempt.command, now):
-                self.start_queue.postpone(attempt)
-                refused += 1
-                if not self._gate.is_short(attempt.command):
-                    self.refused[attempt.key] = attempt.command
-            elif attempt.run is not None:
-                self._waiting_count -= 1
-                self.running_count += 1
-                attempt.phase = Phase.STARTING
-                attempt.reaper = self.start_reaper
-                attempt.watchers += bool(attempt.progress_source)
-                self._send_start(self.start_reaper, attempt, attempt.run, now)
-        self.start_queue.requeue_postponed()
+    def mark_starting(self, attempt: AgentAttempt, reaper: str) -> None:
+        """Record that the start of a waiting attempt is sent to a reaper."""
+        self.waiting_count -= 1
+        self.running_count += 1
+        attempt.phase = Phase.STARTING
+        attempt.reaper = reaper
+        attempt.watchers += bool(attempt.progress_source)
 
-    def _return_waiting(self, state: str) -> None:
-        """Return all waiting attempts to the master, so that they can start elsewhere."""
-        for attempt in self.attempts.values():
-            if attempt.phase is Phase.WAITING:
-                self.mark_never_start(attempt, f"the machine is {state}")
+    def mark_next(self, attempt: AgentAttempt, reaper: str) -> None:
+        """Record that the start of a waiting attempt, which has no terms, is sent ahead."""
+        self.waiting_count -= 1
+        attempt.phase = Phase.NEXT
+        attempt.reaper = reaper
+        self.next.add(attempt)
 
-    def _send_start(self, reaper: str, attempt: AgentAttempt, run: RunSpec, now: Now) -> None:
-        if self._gate and not self._gate.is_short(attempt.command):
-            if not run.has_priority:
-                run = msgspec.structs.replace(run, **_BACKGROUND)
-            if run.nice:
-                self._gate.set_background(attempt.key, run.nice)
-        actions = compute_reaper_actions(attempt.terms, now) if attempt in self.with_terms else []
-        self._turn.send(reaper, build_start_message(attempt.key, run, self._base_env, actions))
+    def mark_next_started(self, attempt: AgentAttempt) -> None:
+        """Record that an attempt in phase NEXT starts now."""
+        self.running_count += 1
+        attempt.phase = Phase.STARTING
+        self.next.remove(attempt)
+
+    def take_back(self, attempts: Iterable[AgentAttempt]) -> None:
+        """Queue attempts in phase NEXT again: their reaper has not started them, and will not."""
+        for attempt in attempts:
+            by = self.next.remove(attempt)
+            attempt.phase = Phase.WAITING
+            attempt.reaper = ""
+            self.waiting_count += 1
+            if by:
+                self.mark_never_start(attempt, f"stopped by {by}")
+            else:
+                self.start_queue.push(attempt)
 
     def requeue_unstarted(self, attempt: AgentAttempt) -> None:
         """Queue an attempt for its start again: its reaper died and has no record of it in its
@@ -243,7 +198,7 @@ class AttemptTable:
         else:
             attempt.phase = Phase.WAITING
             attempt.reaper = ""
-            self._waiting_count += 1
+            self.waiting_count += 1
             self.start_queue.push(attempt)
 
     # Methods for attempts that have a process, or had one.
@@ -254,6 +209,7 @@ class AttemptTable:
         attempt = self.attempts.get(key) or self.add_attempt(key, Phase.FOUND)
         if attempt.phase < Phase.RUNNING or attempt.phase >= Phase.NEVER_START:
             self.running_count += attempt.phase is not Phase.STARTING
+            self.next.remove(attempt)
             attempt.phase = Phase.RUNNING
             attempt.reaper = reaper
             attempt.started_ms = started_ms
@@ -331,7 +287,7 @@ class AttemptTable:
         key = attempt.key
         if self.attempts.pop(key, None) is None:
             return
-        self._waiting_count -= attempt.phase is Phase.WAITING
+        self.waiting_count -= attempt.phase is Phase.WAITING
         attempt.phase = Phase.FORGOTTEN
         self._clear_terms(attempt)
         self._outbox.remove(attempt)
@@ -347,22 +303,19 @@ class AttemptTable:
 
     # Methods for changes of reapers.
 
-    def reconcile_reaper(
-        self, reaper: str, reported: set[Key], starting: Iterable[Key], now: Now
-    ) -> None:
+    def reconcile_reaper(self, reaper: str, reported: set[Key], starting: Iterable[Key]) -> None:
         """Bring the table in line with a reaper that has just connected: adopt its attempts in
-        `starting`, which have no process yet, and repeat starts that it did not report."""
+        `starting`, which have no process yet. It has dropped what was in phase NEXT."""
         for key in starting:
             attempt = self.attempts.get(key) or self.add_attempt(key, Phase.FOUND)
-            if attempt.phase is Phase.FOUND and key not in reported:
+            if attempt.phase is Phase.NEXT:
+                self.mark_next_started(attempt)
+            elif attempt.phase is Phase.FOUND and key not in reported:
                 attempt.phase = Phase.STARTING
                 attempt.reaper = reaper
                 self.running_count += 1
-        for attempt in self.find_attempts_of(reaper):
-            if attempt.phase is Phase.STARTING and attempt.run and attempt.key not in reported:
-                # Send the start again: it may have been lost with the old connection. A reaper
-                # ignores the start of an attempt that it knows.
-                self._send_start(reaper, attempt, attempt.run, now)
+        self.take_back(each for each in self.next.list_of(reaper) if each.key not in reported)
+        self.next.is_recalled = False
 
     def resend_watches(self, reaper: str) -> None:
         """Request output updates from a reaper that has just connected: a reaper drops the requests
@@ -376,6 +329,8 @@ class AttemptTable:
     def mark_reaper_dead(self, reaper: str, journaled: set[Key]) -> None:
         """Record that a reaper died. Its directory is removed once every attempt in its journal
         (`journaled`) has left this table."""
+        self.take_back(self.next.list_of(reaper))
+        self.next.is_recalled = False
         if self.start_reaper == reaper:
             self.start_reaper = None
         self._dead_reapers[reaper] = journaled & self.attempts.keys()

@@ -12,13 +12,14 @@ import msgspec
 
 from mythjobs.agent.core import outcome
 from mythjobs.agent.core.attempt import AgentAttempt, JournalSnapshot, Key, Phase
-from mythjobs.agent.core.attempt_table import AttemptTable, StartGate
+from mythjobs.agent.core.attempt_table import AttemptTable
 from mythjobs.agent.core.grant_check import LATE_GRANT, GrantCheck
 from mythjobs.agent.core.leases import PRESSURE, LeaseEnforcer
 from mythjobs.agent.core.outbox import Outbox
 from mythjobs.agent.core.pause import PauseEnforcer
 from mythjobs.agent.core.reaper_events import ReaperEvents
 from mythjobs.agent.core.start_queue import START_BY_PASSED
+from mythjobs.agent.core.starts import StartGate, Starts
 from mythjobs.agent.core.turn import Action, AgentTurn, ForwardTransfer
 from mythjobs.clock import Now
 from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy
@@ -44,13 +45,14 @@ class AgentCore:
         self._own = own
         self._outbox = Outbox()
         self._turn = AgentTurn()
-        self.table = self._table = AttemptTable(base_env, self._turn, self._outbox, gate)
+        self.table = self._table = AttemptTable(self._turn, self._outbox)
+        self._starts = Starts(self._table, self._turn, base_env, gate)
         self._grant_check = GrantCheck(own, self._table.start_queue.knows_zone)
         self._maybe_started: set[Key] = set()
         self._enforcer = LeaseEnforcer(self._table, self._turn)
         self._pause = PauseEnforcer(self._table, self._turn, self._enforcer)
         self._reapers = ReaperEvents(
-            self._table, self._turn, self._outbox, self._enforcer, self._pause
+            self._table, self._starts, self._turn, self._outbox, self._enforcer, self._pause
         )
         # The last two heartbeats by number. A renewed lease runs from the time at which the
         # heartbeat was sent, not from the master's answer.
@@ -288,7 +290,7 @@ class AgentCore:
         return self._table.take_snapshot(self._maybe_started)
 
     def _finish_turn(self, now: Now) -> list[Action]:
-        self._table.start_waiting(now)
+        self._starts.start_waiting(now)
         return self._turn.take_actions()
 
     def _find_in_phase(self, phase: Phase) -> list[AgentAttempt]:
@@ -325,7 +327,10 @@ class AgentCore:
             # Unknown attempt: its grant may arrive later. Add it, so that it is marked never-start
             # below and that grant does not start it.
             attempt = self._table.add_attempt(key, Phase.FOUND)
-        if attempt.phase in (Phase.STARTING, Phase.RUNNING):
+        if attempt.phase is Phase.NEXT:
+            self._table.next.stop(attempt, by)
+        if attempt.phase in (Phase.NEXT, Phase.STARTING, Phase.RUNNING):
+            # In phase NEXT this is for an attempt that the reaper has started meanwhile.
             job, n = key
             self._turn.send(attempt.reaper, {"type": "stop", "job": job, "n": n, "by": by})
         elif attempt.phase < Phase.STARTING:
@@ -335,7 +340,7 @@ class AgentCore:
         attempt = self._table.attempts.get(key)
         if attempt is None:
             return
-        if attempt.phase in (Phase.STARTING, Phase.RUNNING):
+        if attempt.phase in (Phase.NEXT, Phase.STARTING, Phase.RUNNING):
             self._stop(key, "stale")
         elif attempt.phase is not Phase.ENDED:
             # No process of the attempt exists: forget it. If the journal loses this, a restarted

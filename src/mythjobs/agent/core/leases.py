@@ -27,7 +27,8 @@ _CLOCK_STEP_MS: Final = 1000
 
 # Holder of the freezes that this machine requests because of its load.
 PRESSURE: Final = "pressure"
-_RUNNING_PHASES: Final = (Phase.STARTING, Phase.RUNNING)
+# The reaper may have started an attempt in phase NEXT; it ignores messages about one that waits.
+_RUNNING_PHASES: Final = (Phase.NEXT, Phase.STARTING, Phase.RUNNING)
 
 
 class LeaseEnforcer:
@@ -141,6 +142,8 @@ class LeaseEnforcer:
 
     def _find_unended(self, key: Key) -> AgentAttempt | None:
         attempt = self._table.attempts.get(key)
+        if attempt is not None and attempt.phase is Phase.NEXT:
+            self._table.next.recall()  # to start it as changed, or later
         return attempt if attempt is not None and attempt.phase < Phase.ENDED else None
 
     def _send(self, attempt: AgentAttempt, kind: str, **fields: Any) -> None:

@@ -12,6 +12,7 @@ from mythjobs.agent.core.attempt_table import AttemptTable
 from mythjobs.agent.core.leases import LeaseEnforcer
 from mythjobs.agent.core.outbox import Outbox
 from mythjobs.agent.core.pause import PauseEnforcer
+from mythjobs.agent.core.starts import Starts
 from mythjobs.agent.core.status import JobStatus, parse_status_lines
 from mythjobs.agent.core.turn import AgentTurn, ReadNewOutput
 from mythjobs.clock import Now
@@ -23,12 +24,14 @@ class ReaperEvents:
     def __init__(
         self,
         table: AttemptTable,
+        starts: Starts,
         turn: AgentTurn,
         outbox: Outbox,
         enforcer: LeaseEnforcer,
         pause: PauseEnforcer,
     ) -> None:
         self._table = table
+        self._starts = starts
         self._turn = turn
         self._outbox = outbox
         self._enforcer = enforcer
@@ -44,7 +47,8 @@ class ReaperEvents:
         started them. `starting`: attempts for which the reaper has not yet spawned a process."""
         self._unsynced_ends[reaper] = deque()
         reported = {(each["job"], each["n"]) for each in attempts}
-        self._table.reconcile_reaper(reaper, reported, starting, now)
+        self._table.reconcile_reaper(reaper, reported, starting)
+        self._starts.repeat_starts(reaper, reported, now)
         self.apply(reaper, attempts, now)
         self._table.resend_watches(reaper)
         self._enforcer.resend_actions(reaper, now)
@@ -52,10 +56,15 @@ class ReaperEvents:
 
     def apply(self, reaper: str, messages: Sequence[Any], now: Now) -> None:
         table = self._table
+        followed: set[Key] = set()
         for each in messages:
             kind = each["type"]
             if kind == "synced":
                 self._report_synced_ends(reaper, each["seq"])
+                continue
+            if kind == "recalled":
+                table.next.is_recalled = False
+                table.take_back(table.next.find((job, n) for job, n in each["attempts"]))
                 continue
             if "job" not in each:
                 # Ignore answers to pings, and messages that only newer versions know.
@@ -70,12 +79,19 @@ class ReaperEvents:
             elif kind == "ended":
                 end = (each["seq"], self._record_end(reaper, each))
                 self._unsynced_ends[reaper].append(end)
+                if "next" in each:
+                    job, n = each["next"]
+                    for attempt in table.next.find([(job, n)]):
+                        table.mark_next_started(attempt)
+                        followed.add(attempt.key)
             elif kind == "grew":
                 self._record_output(key, each["output"])
             elif kind == "status":
                 if attempt := table.attempts.get(key):
                     status, lines = attempt.status or JobStatus(), each["lines"]
                     table.set_status(attempt, parse_status_lines(status, lines, now.steady_ms))
+
+        self._starts.count_next(followed, now)
 
     def record_death(
         self, reaper: str, ended: Sequence[Any], lost: Sequence[outcome.LostAttempt], now: Now

@@ -15,6 +15,7 @@ from mythjobs.process.reaper import messages
 from mythjobs.process.reaper.attempt import ReaperAttempt
 from mythjobs.process.reaper.host import ReaperHost
 from mythjobs.process.reaper.journal import ReaperJournal
+from mythjobs.process.reaper.next_attempts import NextAttempts
 from mythjobs.process.reaper.output import OutputWriter
 from mythjobs.process.reaper.rmtree import remove_tree
 from mythjobs.process.reaper.timed_actions import STOP, THAW, TimedAction, TimedActions
@@ -60,6 +61,7 @@ class ReaperAttempts:
         self.unsynced_seq = 0
         # True if pid records have been queued whose write has yet to be requested.
         self.has_new_pids = False
+        self.next = NextAttempts()
         self._supervisor = host.create_supervisor(loop, spawn_pool, self)
         self._supervisor.cleanup.descendants = SubreaperDescendants(
             self._supervisor.leaders, self.live
@@ -73,11 +75,16 @@ class ReaperAttempts:
 
     # Methods for requests of the agent.
 
-    def start(self, attempt: ReaperAttempt) -> None:
-        """Spawn the attempt once its start record is in the journal. Ignore an attempt that the
-        reaper knows already: the agent may repeat a start."""
+    def start(self, attempt: ReaperAttempt, start_by_ms: int | None = None) -> None:
+        """Spawn the attempt once its start record is in the journal; with `start_by_ms`, when
+        another one ends, if that is before then. Ignore an attempt that the reaper knows already:
+        the agent may repeat a start."""
         if attempt.key in self.live or attempt.key in self.unacknowledged:
             return
+        if start_by_ms is not None:
+            self.next.add(attempt, start_by_ms)
+            return
+        self.next.remove(attempt.key)
         self.live[attempt.key] = attempt
         if attempt.timed_actions:
             self._timed_actions.replace(attempt.key, attempt.timed_actions)
@@ -236,11 +243,17 @@ class ReaperAttempts:
         self._timed_actions.discard(attempt.key)
         self.seq += 1
         self.unsynced_seq = self.seq
-        text = messages.encode_ended(attempt, self.seq, self._loop.now.wall_ms)
+        following, late = self.next.take_first(self._loop.now.steady_ms)
+        after = following.key if following else None
+        text = messages.encode_ended(attempt, self.seq, self._loop.now.wall_ms, after)
         self._journal.append(f'{{"end":{text}}}')
         self._send(text)
         del self.live[attempt.key]
         self.unacknowledged[attempt.key] = text
+        if late:
+            self._send(messages.encode_recalled(late))
+        if following:
+            self.start(following)
 
 
 def _remove_tree(path: str, _: object) -> None:

@@ -74,6 +74,7 @@ _ENDED = (
     '{"type":"ended","seq":%d,"job":%d,"n":%d,"outcome":%s,"usage":%s,'
     '"started_ms":%s,"ended_ms":%d,"output":%s%s}'
 )
+_NEXT = ',"next":[%d,%d]'
 _EXITED = '{"kind":"exited","code":%d}'
 _USAGE = (
     '{"wall_s":%.3f,"user_s":%.6f,"system_s":%.6f,"peak_bytes":%d,'
@@ -123,7 +124,14 @@ def encode_started(attempt: ReaperAttempt) -> str:
     return _STARTED % (attempt.job, attempt.n, attempt.pid, attempt.spawned_at.wall_ms)
 
 
-def encode_ended(attempt: ReaperAttempt, seq: int, ended_ms: int) -> str:
+def encode_recalled(keys: list[AttemptKey]) -> str:
+    return encode_json({"type": "recalled", "attempts": keys})
+
+
+def encode_ended(
+    attempt: ReaperAttempt, seq: int, ended_ms: int, following: AttemptKey | None = None
+) -> str:
+    """following: the attempt that starts in its place."""
     usage = attempt.usage
     return _ENDED % (
         seq, attempt.job, attempt.n, _encode_outcome(attempt.outcome()),
@@ -135,7 +143,7 @@ def encode_ended(attempt: ReaperAttempt, seq: int, ended_ms: int) -> str:
         ),
         attempt.spawned_at.wall_ms if attempt.spawned_at else "null", ended_ms,
         encode_output(attempt),
-        _encode_notes(attempt),
+        _encode_notes(attempt) + (_NEXT % following if following else ""),
     )  # fmt: skip
 
 

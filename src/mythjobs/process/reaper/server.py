@@ -15,7 +15,7 @@ from mythjobs.process.event_loop import Pacer, log
 from mythjobs.process.reaper.attempt import AttemptDirectories, ReaperAttempt, parse_limits
 from mythjobs.process.reaper.attempts import ReaperAttempts
 from mythjobs.process.reaper.host import ReaperHost
-from mythjobs.process.reaper.messages import Message, encode_json
+from mythjobs.process.reaper.messages import Message, encode_json, encode_recalled
 from mythjobs.process.reaper.timed_actions import parse_timed_actions
 from mythjobs.process.reaper.updates import UpdateQueue
 
@@ -114,6 +114,7 @@ class Reaper:
 
     def _shut_down(self) -> None:
         self._shutting_down = True
+        self._attempts.next.clear()
         for key in list(self._attempts.live):
             self._attempts.stop(key, "shutdown")
 
@@ -121,6 +122,8 @@ class Reaper:
         """Request journal writes and send queued messages, after each iteration of the event loop.
         Nothing here waits for the disk: a disk that hangs must not delay the check of a limit."""
         attempts = self._attempts
+        if not self._agent.is_connected:
+            attempts.next.clear()
         attempts.spawn_started()
         self._journal.compact(attempts.encode_records, self._is_idle())
         if attempts.unsynced_seq or attempts.has_new_pids:
@@ -182,6 +185,8 @@ class Reaper:
         self._retiring = True
 
     def _encode_hello(self) -> str:
+        # An earlier agent has sent these starts, and this one does not know of them.
+        self._attempts.next.clear()
         starting = self._attempts.list_starting()
         self._agent_timer.clear()
         more = {"starting": starting, "pings": True}
@@ -213,7 +218,10 @@ class Reaper:
                     # attempt never ran.
                     pass
                 case "start":
-                    attempts.start(ReaperAttempt(message, self._directories))
+                    attempt = ReaperAttempt(message, self._directories)
+                    attempts.start(attempt, message.get("start_by_ms"))
+                case "recall":
+                    self._agent.send(encode_recalled(attempts.next.clear()))
                 case "ack":
                     attempts.acknowledge([(job, n) for job, n in message["ends"]])
                 case "stop":

@@ -94,7 +94,11 @@ def join_with_code(
 
 
 class _Connection:
-    """Requests to a master under /api/v1/join, one TLS connection each."""
+    """Requests to a master under /api/v1/join, one TLS connection each.
+
+    They raise Unreachable, NotAllowed for a certificate of another authority, and the error with
+    which the master answers.
+    """
 
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
         self._endpoint = endpoint

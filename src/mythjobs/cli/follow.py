@@ -53,7 +53,10 @@ class OutputFollower:
         self._offset = offset
 
     def follow(self, attempt: int | None = None) -> Json:
-        """Copy output until the job, or the given attempt, has ended. Return the job."""
+        """Copy output until the job, or the given attempt, has ended. Return the job.
+
+        Raises BadRequest if the job has no such attempt.
+        """
         poll_s = _FIRST_POLL_S
         while True:
             job = self._get_job()

@@ -14,7 +14,10 @@ _LENGTH: Final = 32  # least number of characters of a valid token
 
 
 def load_or_create_token(state: StateDir) -> str:
-    """Return the token in the state directory, creating it if missing (32 random bytes, 0600)."""
+    """Return the token in the state directory, creating it if missing (32 random bytes, 0600).
+
+    Raises ConfigError if the file has none.
+    """
     token = read_token(state)
     if token is None:
         created = files.create_once(state.token, secrets.token_urlsafe(32).encode() + b"\n")

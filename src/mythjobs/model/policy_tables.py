@@ -1,4 +1,7 @@
-"""TOML tables shared by definitions and machine policies: limits, windows, retry, semaphores."""
+"""TOML tables shared by definitions and machine policies: limits, windows, retry, semaphores.
+
+Each function that reads one raises DefinitionError, which names the invalid key.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Typed access to values of a TOML table. Errors are DefinitionErrors that name the key."""
+"""Typed access to values of a TOML table.
+
+Each function raises DefinitionError, which names the key, for a value of another type or out of
+bounds.
+"""
 
 from __future__ import annotations
 

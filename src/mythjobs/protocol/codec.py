@@ -71,6 +71,7 @@ def encode_chunk(chunk: OutputChunk) -> bytes:
 
 
 def decode_chunk(data: bytes) -> OutputChunk:
+    """Decode a binary frame. Raises ProtocolError."""
     if not _CHUNK_HEADER.size <= len(data) <= _CHUNK_HEADER.size + MAX_CHUNK_BYTES:
         raise ProtocolError(f"invalid length of a binary frame: {len(data)} bytes")
     transfer, offset = _CHUNK_HEADER.unpack_from(data)

@@ -24,7 +24,10 @@ _MAILERS = ("/usr/sbin/sendmail", "/usr/bin/sendmail", "/usr/lib/sendmail")
 
 
 def find_runner(state_dir: Path) -> str:
-    """Return the user that runs the jobs: the owner of the state directory."""
+    """Return the user that runs the jobs: the owner of the state directory.
+
+    Raises BadRequest if the owner has no name on this machine.
+    """
     try:
         uid = state_dir.stat().st_uid
     except FileNotFoundError:

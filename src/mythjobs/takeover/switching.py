@@ -257,7 +257,10 @@ class Switcher:
             )
 
     def format_diff(self, record: ImportRecord) -> list[str]:
-        """Return the changes of an entry's file since the last takeover or undo, as a diff."""
+        """Return the changes of an entry's file since the last takeover or undo, as a diff.
+
+        Raises BadRequest for a timer, which has none.
+        """
         if record.place.kind in self._timers:
             raise BadRequest(f"{record.place.name} is a timer; only files of cron have a diff")
         known = self._records.files.get(_file_key(record))

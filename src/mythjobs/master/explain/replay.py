@@ -76,6 +76,7 @@ def what_if(tx: Transaction, state: MasterState, table: r.Table, now: Now) -> re
 
 
 def read_changes(tx: Transaction, state: MasterState, table: r.Table) -> SettingsChanges:
+    """Parse changed settings. Raises DefinitionError, NoSuchMachine, NoSuchCommand."""
     for key in table:
         if key not in _KEYS:
             raise DefinitionError(key, f"unknown key; known are {', '.join(_KEYS)}")

@@ -71,7 +71,10 @@ def begin_batch(
 
 
 def insert_slice(turn: TurnContext, request: BatchSlice) -> BatchIds:
-    """Insert some jobs of a batch. They stay invisible until the last slice opens the batch."""
+    """Insert some jobs of a batch. They stay invisible until the last slice opens the batch.
+
+    Raises Conflict if the command was removed meanwhile.
+    """
     revision = commands.find_by_revision(turn.tx, request.revision_id)
     if revision is None:
         raise Conflict(f"command {request.command} was removed during the batch submit")

@@ -49,7 +49,7 @@ def build_hello(
     if challenge.master_key != trusted_key:
         raise ProtocolError(
             "the master's key is not the one that this machine has joined: another program answers "
-            "in its place, or the master was set up anew; in that case join again"
+            "in its place, or the master was set up again; in that case join again"
         )
     version = min(challenge.newest, m.VERSION)
     oldest = handshake.OLDEST_NETWORK_VERSION if channel else m.OLDEST_VERSION

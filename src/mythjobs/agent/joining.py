@@ -122,7 +122,7 @@ class _Connection:
         except ssl.SSLCertVerificationError:
             raise NotAllowed(
                 f"the master at {self._endpoint} has another authority than a moment ago: "
-                "somebody else answers on the way to it; nothing was joined"
+                "another program answers in its place; nothing was joined"
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(

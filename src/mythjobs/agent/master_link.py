@@ -213,6 +213,6 @@ def _describe(error: Exception, address: MasterAddress) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"the certificate of the master {address.describe()} is not of the authority that this "
-            "machine has joined; if the master was set up anew, join it again"
+            "machine has joined; if the master was set up again, join it again"
         )
     return f"{type(error).__name__}: {error}"

@@ -345,7 +345,7 @@ class DirectoryWatch:
             return False
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ConfigError(
-                f"cannot read {self._state}: {error}; remove it to begin anew (jobs are not "
+                f"cannot read {self._state}: {error}; remove it to start again (jobs are not "
                 "repeated as long as the queue keeps them)"
             ) from None
         return True

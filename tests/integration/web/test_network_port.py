@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 
 from mythjobs.agent.master_address import find_master
 from mythjobs.config import tls_client
-from mythjobs.errors import NotAllowed
+from mythjobs.errors import NotAllowed, ProtocolError
 from mythjobs.protocol import joining
+from mythjobs.web.network import port
+from mythjobs.web.security.strangers import MAX_STRANGERS_PER_ADDRESS
 from tests.integration.web.network_master import (
     invite,
     join,
@@ -123,4 +127,47 @@ def test_what_is_refused_is_logged_without_secrets(
         assert joining.format_token(token).split(".")[3].partition("@")[0] not in caplog.text
 
     caplog.set_level("INFO")
+    run(tmp_path, story)
+
+
+@pytest.fixture
+def as_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections from this machine count as those of others."""
+    monkeypatch.setattr(port, "_is_loopback", lambda address: False)
+
+
+@pytest.mark.usefixtures("as_strangers")
+def test_refused_machines_do_not_lock_their_address_out(tmp_path: Path) -> None:
+    """Seen: each refused connection on the link counted as a stranger's for ever, so that after
+    eight of them no machine of that address could connect any more."""
+
+    async def story(master: ServedMaster) -> None:
+        await open_network(master)
+        attic, unknown = make_state(tmp_path, "attic"), make_state(tmp_path, "unknown")
+        await join(attic, await invite(master))
+        joined = attic.agent.root / "network-master.json"
+        unknown.agent.root.mkdir()
+        (unknown.agent.root / joined.name).write_bytes(joined.read_bytes())
+        for _ in range(MAX_STRANGERS_PER_ADDRESS + 1):
+            with pytest.raises(ProtocolError):
+                await shake_hands(unknown)
+        await shake_hands(attic)
+
+    run(tmp_path, story)
+
+
+def test_a_machine_that_is_not_known_yet_cannot_send_much(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        await open_network(master)
+        attic = make_state(tmp_path, "attic")
+        await join(attic, await invite(master))
+        async with find_master(attic).connect(0) as channel:
+            await channel.receive_message()
+            with suppress(OSError):
+                channel.send_message(b"x" * 1_000_000, is_text=True)
+            with pytest.raises(ConnectionClosed) as closed:
+                await channel.receive_message()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == CloseCode.MESSAGE_TOO_BIG
+
     run(tmp_path, story)

@@ -22,7 +22,7 @@ def test_the_first_refusal_is_logged_at_once_and_the_number_of_the_others_later(
         await asyncio.sleep(0.002)
 
     asyncio.run(story())
-    repeats = ["refused 10.0.0.1 4 more times in 0.001 s: it does not use TLS"]
+    repeats = ["refused 10.0.0.1 again, 4 times in 0.001 s: it does not use TLS"]
     assert caplog.messages[1:] == (repeats if count > 1 else [])
 
 

@@ -11,6 +11,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.protocol import State
 
+# A machine that is not known yet must not fill the memory. Its hello has some kilobytes.
+_MAX_HANDSHAKE_BYTES: Final = 64 * 1024
+# A machine that was refused has this long to read why.
+_CLOSE_TIMEOUT_S: Final = 1.0
 _WHOLE_TEXT: Final = 0x81  # first byte of a text frame that is no fragment (RFC 6455, 5.2)
 
 
@@ -31,6 +35,8 @@ class LinkSocket(WebSocketsSansIOProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, {**app_state, "websocket": self}, _loop)
+        self.conn.max_message_size = _MAX_HANDSHAKE_BYTES
+        self.close_timeout = _CLOSE_TIMEOUT_S
         self._on_message: Callable[[bytes, bool], None] | None = None
         self._on_writable: Callable[[], None] | None = None
         self._ended: asyncio.Future[None] = self.loop.create_future()
@@ -43,6 +49,7 @@ class LinkSocket(WebSocketsSansIOProtocol):
         self, on_message: Callable[[bytes, bool], None], on_writable: Callable[[], None]
     ) -> None:
         self._on_message, self._on_writable = on_message, on_writable
+        self.conn.max_message_size = self.config.ws_max_size
         while not self.queue.empty():
             event = self.queue.get_nowait()
             if event["type"] != "websocket.receive":
@@ -116,6 +123,8 @@ class LinkSocket(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.end()
+        # The HTTP connection that became this WebSocket does not learn of its end.
+        self.app_state["connection"].identify()
 
     def resume_writing(self) -> None:
         super().resume_writing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from typing import Any, Final, cast
@@ -19,6 +20,7 @@ from mythjobs.web.server.errors import App
 # Largest WebSocket frame that uvicorn accepts: slightly more than MAX_FRAME_BYTES, which is checked
 # when the frame is decoded.
 _MAX_WEBSOCKET_BYTES: Final = MAX_FRAME_BYTES + 4096
+_NO_HTTP: Final = "Invalid HTTP request received."
 # Headers for browsers, on every response of the TCP port: no response is a web page, and no page
 # may embed one.
 _SECURITY_HEADERS: Final = [
@@ -29,6 +31,10 @@ _SECURITY_HEADERS: Final = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
 ]
+
+
+# LimitedConnection answers and reports what is not HTTP; uvicorn logs each time, without limit.
+logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != _NO_HTTP)
 
 
 class Listener:

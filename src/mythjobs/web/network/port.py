@@ -103,7 +103,9 @@ class Port:
                         log.warning("cannot accept a connection: %s", error.strerror)
                         await asyncio.sleep(_ACCEPT_PAUSE_S)
                     continue
-                task = asyncio.create_task(self._serve(connection, address[0], make_context))
+                # A socket of both families shows IPv4 addresses as ::ffff:a.b.c.d.
+                host = address[0].removeprefix("::ffff:")
+                task = asyncio.create_task(self._serve(connection, host, make_context))
                 self._starting.add(task)
                 task.add_done_callback(self._starting.discard)
 
@@ -132,17 +134,17 @@ class Port:
                 return
             if first >= 0:
                 connection.send(_PLAIN_ANSWER)
-                protocol.on_refused("it does not use TLS")
+                protocol.report("it does not use TLS")
             connection.close()
         except ssl.SSLError as error:
             connection.close()
-            protocol.on_refused(f"the TLS handshake failed ({error.reason})")
+            protocol.report(f"the TLS handshake failed ({error.reason})")
         except ConnectionAbortedError:  # the timeout of the handshake
             connection.close()
-            protocol.on_refused("the TLS handshake did not end")
+            protocol.report("the TLS handshake did not end")
         except TimeoutError:
             connection.close()
-            protocol.on_refused(f"it sent nothing for {HANDSHAKE_TIMEOUT_S:g} s")
+            protocol.report(f"it sent nothing for {HANDSHAKE_TIMEOUT_S:g} s")
         except OSError:
             connection.close()
         except asyncio.CancelledError:
@@ -172,7 +174,4 @@ def _set_done(future: asyncio.Future[None]) -> None:
 
 
 def _is_loopback(address: str) -> bool:
-    found = ipaddress.ip_address(address.partition("%")[0])
-    # A socket of both families shows IPv4 addresses as ::ffff:a.b.c.d.
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback

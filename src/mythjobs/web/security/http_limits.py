@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -94,8 +95,16 @@ class LimitedConnection(HttpToolsProtocol):
         self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
         self.transport.close()
 
+    # Called with a cause each time that something is refused; None if nobody wants to know.
+    on_refused: Callable[[str], None] | None = None
+
     def report(self, cause: str) -> None:
-        """Called when the connection is closed for a cause."""
+        """Record that a request or the connection is refused."""
+        if self.on_refused is not None:
+            self.on_refused(cause)
+
+    def identify(self) -> None:
+        """Record that the other side is known, or that the connection has ended."""
 
     def _start_timer(self) -> None:
         self._received_bytes = 0
@@ -112,7 +121,8 @@ class LimitedConnection(HttpToolsProtocol):
             self._received_bytes < MIN_BYTES_PER_INTERVAL and not self.flow.read_paused
         ):
             self.report("its request arrived too slowly")
-            self.transport.close()
+            # With TLS close() waits half a minute for the other side.
+            self.transport.abort()
         else:
             self._start_timer()
 

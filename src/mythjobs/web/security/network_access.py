@@ -45,7 +45,7 @@ class NetworkAccess:
             else:
                 _check(scope)
         except RequestRejected as rejection:
-            connection.on_refused(rejection.sentence)
+            connection.report(rejection.sentence)
             await send_rejection(scope, send, rejection)
             return
         scope["state"]["submitter"] = ""
@@ -78,8 +78,6 @@ class NetworkConnection(LimitedConnection):
     fingerprint = ""  # SHA-256 of the certificate that this connection was given, in hex
     is_unused = True  # the TLS handshake has not been completed
     on_identified: Callable[[], None] | None = None
-    # Called with a cause each time that something is refused.
-    on_refused: Callable[[str], None] = staticmethod(lambda cause: None)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.is_unused = False
@@ -95,6 +93,3 @@ class NetworkConnection(LimitedConnection):
         call, self.on_identified = self.on_identified, None
         if call is not None:
             call()
-
-    def report(self, cause: str) -> None:
-        self.on_refused(cause)

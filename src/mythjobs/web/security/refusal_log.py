@@ -40,5 +40,6 @@ class RefusalLog:
         count = self._repeats.pop(key)
         if count:
             address, cause = key
-            text = "refused %s %d more times in %g s: %s"
-            log.warning(text, address, count, self._interval_s, cause, extra={"address": address})
+            times = "once" if count == 1 else f"{count} times"
+            text = "refused %s again, %s in %g s: %s"
+            log.warning(text, address, times, self._interval_s, cause, extra={"address": address})

@@ -33,6 +33,7 @@ from mythjobs.web.routes import (
 )
 from mythjobs.web.routes.plain_submit import PlainSubmit
 from mythjobs.web.routes.request import ApiRequest, check_query
+from mythjobs.web.security.http_limits import LimitedConnection
 from mythjobs.web.security.network_access import LINK_PATH
 from mythjobs.web.server import errors
 from mythjobs.web.server.errors import App, Receive, Scope, Send, send_rejection
@@ -75,14 +76,9 @@ async def serve_agent_link(links: LinkServer, scope: Scope, receive: Receive, se
     # Only connections through the Unix socket have a peer uid, which was checked; only those with
     # TLS have a fingerprint.
     state = scope["state"]
-    connection = state["connection"]
-    identify = getattr(connection, "identify", lambda: None)
-    peer = Peer(
-        "peer_uid" in state,
-        state.get("fingerprint", ""),
-        identify,
-        getattr(connection, "on_refused", None),
-    )
+    connection: LimitedConnection = state["connection"]
+    is_local, fingerprint = "peer_uid" in state, state.get("fingerprint", "")
+    peer = Peer(is_local, fingerprint, connection.identify, connection.on_refused)
     # From here on the link uses the connection itself (LinkSocket), not ASGI.
     await links.serve(state["websocket"], peer)
 

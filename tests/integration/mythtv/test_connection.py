@@ -134,6 +134,18 @@ def test_a_request_is_answered(backend: FakeBackend) -> None:
         assert reply[:2] == ["1", "/srv/recordings/1001_20260715181300.ts"]
 
 
+def test_the_fake_notices_requests_that_were_never_recorded(backend: FakeBackend) -> None:
+    with open_connection("127.0.0.1", backend.port) as connection:
+        connection.announce_monitor("bridge", 0)
+        connection.request("QUERY_FILE_EXISTS", "a.ts", "Default", "more")
+        connection.request("QUERY_JOBQUEUE")
+    assert backend.unrecorded == [
+        "QUERY_FILE_EXISTS[]:[]a.ts[]:[]Default[]:[]more",
+        "QUERY_JOBQUEUE",
+    ]
+    backend.unrecorded.clear()
+
+
 def test_a_request_without_an_answer_ends_the_connection(backend: FakeBackend) -> None:
     with open_connection("127.0.0.1", backend.port) as connection:
         connection.announce_monitor("bridge", 0)

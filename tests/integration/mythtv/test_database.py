@@ -60,6 +60,12 @@ def test_a_failed_statement_names_the_cause(mythtv: MythDatabase) -> None:
         mythtv.query("SELECT * FROM nothing")
 
 
+def test_a_text_that_cannot_be_sent_is_an_error_of_the_statement(mythtv: MythDatabase) -> None:
+    with pytest.raises(MythDatabaseError, match="a text that is not valid"):
+        mythtv.execute("UPDATE recorded SET title = %s WHERE recordedid = 1", "half \ud83d")
+    assert mythtv.query("SELECT title FROM recorded WHERE recordedid = 1")[0]["title"] != ""
+
+
 def test_settings_of_hosts_and_global_ones(mythtv: MythDatabase) -> None:
     assert settings.read_settings(mythtv)["userjobdesc1"] == "Log all tokens"
     assert settings.read_setting(mythtv, "JobAllowUserJob1", "mythbox") == "1"

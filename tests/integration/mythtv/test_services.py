@@ -174,6 +174,16 @@ def test_threads_that_are_refused_at_once_log_in_once(fake: FakeServices) -> Non
     assert sum("LoginUser" in each for each in fake.requests) == 1
 
 
+def test_the_fake_notices_requests_that_were_never_recorded(
+    fake: FakeServices, services: Services
+) -> None:
+    services.get("Dvr/GetRecorded", Nonsense=1)
+    with pytest.raises(BadRequest, match="404"):
+        services.get("Dvr/GetJobs")
+    assert fake.unrecorded == ["GET /Dvr/GetRecorded?Nonsense=1", "GET /Dvr/GetJobs"]
+    fake.unrecorded.clear()
+
+
 def test_another_program_on_the_port(fake: FakeServices, services: Services) -> None:
     fake.files[1] = FakeFile(3, lambda at, count: b"abc"[at : at + count], [])
     with pytest.raises(ProtocolError, match="is it the port of its status page"):

@@ -11,7 +11,12 @@ import threading
 from contextlib import suppress
 
 from mythjobs.mythtv.protocol.frames import SEPARATOR, TOKENS, encode_frame
-from tests.support.mythtv.transcripts import RECORDINGS, read_transcript, recorded_replies
+from tests.support.mythtv.transcripts import (
+    RECORDINGS,
+    conversations,
+    read_transcript,
+    recorded_replies,
+)
 
 HOSTNAME = "mythbox"
 _CHUNK = 65536
@@ -30,12 +35,27 @@ _STAT = (
 )  # fmt: skip
 
 
+def _name_form(text: str) -> tuple[str, int, int]:
+    """Return the command, its number of words, and its number of fields."""
+    fields = text.split(SEPARATOR)
+    words = fields[0].split() or [""]
+    return words[0], len(words), len(fields)
+
+
 class FakeBackend:
     """`requests` are the payloads received."""
 
     def __init__(self, version: int = 91) -> None:
         self.version = version
         self.requests: list[str] = []
+        # Requests of which no recording has the command and its number of fields.
+        self.unrecorded: list[str] = []
+        self.forms = {
+            _name_form(line.data[8:].decode())
+            for path in conversations()
+            for line in read_transcript(path)
+            if line.direction == ">" and line.data[:8].strip().isdigit()
+        }
         self.replies = recorded_replies()
         # The path of each file on the backend, by its name; of all storage groups.
         self.files = {name: f"{group}/{name}" for group, names in _FILES.items() for name in names}
@@ -64,6 +84,7 @@ class FakeBackend:
         for each in self._threads:
             each.join(60)
             assert not each.is_alive()
+        assert not self.unrecorded
 
     def drop_clients(self) -> None:
         """Break all connections, as a crash of the backend does."""
@@ -148,6 +169,8 @@ class BackendClient:
             text = frame[8:].decode()
             with self.backend.changed:
                 self.backend.requests.append(text)
+                if _name_form(text) not in self.backend.forms:
+                    self.backend.unrecorded.append(text)
                 self.backend.changed.notify_all()
             if text == "DONE" and not self._buffer:
                 return

@@ -22,6 +22,8 @@ TOKEN = "token-of-the-fake"
 _BLOCK = 2**18
 _API_NAMES = {1: "Transcode", 2: "Commflag", 4: "Metadata", 256: "UserJob1", 1024: "UserJob3"}
 _JSON = 'application/json; charset="UTF-8"'
+# A newer backend than the recorded one has it.
+_DOCUMENTED = {("POST", "/Myth/LoginUser", "Password", "UserName")}
 _HTML = 'text/html; charset="UTF-8"'
 
 
@@ -69,6 +71,13 @@ def _identify(verb: str, target: str, body: str) -> tuple[object, ...]:
     """Return what makes two requests equal, however their parameters are encoded."""
     url = urlsplit(target)
     return verb, url.path, tuple(parse_qsl(url.query)), tuple(parse_qsl(body))
+
+
+def _name_form(verb: str, target: str, body: str) -> tuple[str, ...]:
+    """Return the method and the names of its parameters."""
+    url = urlsplit(target)
+    given = parse_qsl(url.query if verb == "GET" else body, keep_blank_values=True)
+    return verb, url.path, *sorted(name for name, _ in given)
 
 
 def _is_body(path: Path, meta: Path) -> bool:
@@ -128,6 +137,12 @@ class FakeServices:
         self.answers: dict[str, Json | None] = {}
         self.refused: set[int] = set()  # rows that cannot be removed, as if they had started
         self.requests: list[str] = []
+        # Requests of which no recording has method and parameters: the bridge must make none.
+        self.unrecorded: list[str] = []
+        self._forms = {
+            _name_form(each.verb, each.target, each.body)
+            for each in [*exchanges, *recorded_exchanges("replay")]
+        } | _DOCUMENTED
         self.is_failing = False
         self.is_read_only = False  # its database accepts no change
         self.read_only_hosts: set[str] = set()
@@ -141,6 +156,7 @@ class FakeServices:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(60)
+        assert not self.unrecorded
 
     def add_recording(self, recordedid: int, key: tuple[int, str], **changes: Any) -> Json:
         """Add a recording like number 1, with (chanid, start) as its key."""
@@ -190,6 +206,8 @@ class FakeServices:
         given = dict(parse_qsl(url.query if verb == "GET" else body, keep_blank_values=True))
         self.requests.append(f"{verb} {request.path}{' ' * bool(body)}{body}")
         method = url.path.lstrip("/")
+        if _name_form(verb, request.path, body) not in self._forms:
+            self.unrecorded.append(self.requests[-1])
         request.close_connection = True
         with suppress(BrokenPipeError, ConnectionResetError):
             if self.is_failing:

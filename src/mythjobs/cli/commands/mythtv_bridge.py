@@ -14,6 +14,7 @@ from mythjobs.cli.session import Session, command, json_option, pass_session
 
 if TYPE_CHECKING:
     from mythjobs.client.client import Json
+    from mythjobs.mythtv.bridge.takeover import Takeover
     from mythjobs.mythtv.settings import BridgeDir, BridgeSettings
 
 _PASSWORD: Final = "MYTHJOBS_MYTHTV_PASSWORD"
@@ -187,9 +188,8 @@ def bridge(session: Session, end_with_stdin: bool) -> int:
 def status(session: Session, as_json: bool) -> None:
     """Show whether the bridge runs, its connections, and problems to solve."""
     from mythjobs.mythtv.bridge.state_files import read_status
-    from mythjobs.mythtv.bridge.takeover import describe_takeover, load_takeover
-    from mythjobs.mythtv.rules import IMPORT_ORIGIN
-    from mythjobs.mythtv.settings import bridge_dir, load_rules, require_settings
+    from mythjobs.mythtv.bridge.takeover import load_takeover
+    from mythjobs.mythtv.settings import bridge_dir, require_settings
 
     directory = bridge_dir(session.root)
     settings = require_settings(directory)
@@ -197,27 +197,40 @@ def status(session: Session, as_json: bool) -> None:
     found: Json = read_status(directory)
     if pid and found.get("pid") != pid:
         found = {}  # of an earlier bridge that was killed; the present one is only starting
-    found["pid"] = pid
     takeover = load_takeover(directory)
-    found["takeover"] = {
-        "on": takeover.is_on,
-        "hosts": takeover.taken,
-        "not_switched": sorted(takeover.pending),
-    }
     found |= {
+        "pid": pid,
+        "takeover": {
+            "on": takeover.is_on,
+            "hosts": takeover.taken,
+            "not_switched": sorted(takeover.pending),
+        },
         "backend": f"{settings.host}:{settings.port}",
         "has_database": bool(settings.database),
     }
     if as_json:
         terminal.print_json(found)
         return
+    terminal.print_fields(_list_status(directory, found, takeover))
+    for each in found.get("problems") or []:
+        when = times.format_time(each["at_ms"])
+        terminal.print_message(f"{when}: {each['subject']}: {each['sentence']}")
+
+
+def _list_status(directory: BridgeDir, found: Json, takeover: Takeover) -> list[tuple[str, str]]:
+    """Return the lines of `mythtv status`, as label and text."""
+    from mythjobs.mythtv.bridge.takeover import describe_takeover
+    from mythjobs.mythtv.rules import IMPORT_ORIGIN
+    from mythjobs.mythtv.settings import load_rules
+
+    pid = found["pid"]
     rows = [("bridge", f"running (pid {pid})" if pid else "not running; start `mythjobs up`")]
     rows.append(("backend", found["backend"]))
     if pid:
         rows.append(("system events", _describe_monitor(found, 3)))
         rows.append(("other events", _describe_monitor(found, 2)))
     rows.append(("take-over", describe_takeover(takeover)))
-    rows.append(("database", "yes" if settings.database else _NO_DATABASE))
+    rows.append(("database", "yes" if found["has_database"] else _NO_DATABASE))
     if table := found.get("table"):
         rows.append(("MythTV's queue", str(table)))
     imported = sum(each.origin == IMPORT_ORIGIN for each in load_rules(directory))
@@ -231,10 +244,7 @@ def status(session: Session, as_json: bool) -> None:
     if pid:
         counts = f"{found.get('submitted', 0)} by rules, {found.get('rows', 0)} of MythTV's queue"
         rows.append(("jobs made", f"{counts}, since the start"))
-    terminal.print_fields(rows)
-    for each in found.get("problems") or []:
-        when = times.format_time(each["at_ms"])
-        terminal.print_message(f"{when}: {each['subject']}: {each['sentence']}")
+    return rows
 
 
 def _find_bridge(directory: BridgeDir) -> int:

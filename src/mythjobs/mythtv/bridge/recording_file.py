@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from mythjobs.errors import BadRequest, MythJobsError, ProtocolError
@@ -34,7 +35,10 @@ def find_directory(settings: BridgeSettings, services: Services, recording: Reco
 
     Raises FileMissing, FileAway, and the errors of the connection.
     """
-    name, host, group = recording.basename, recording.hostname, recording.storage_group
+    # An empty field may end a backend.
+    name, group = recording.basename, recording.storage_group or "Default"
+    host = recording.hostname or services.host_name()
+    recording = replace(recording, storage_group=group, hostname=host)
     if not name or "/" in name or name in (".", ".."):
         raise FileMissing(
             f'"{name}" is no file name of a recording, so recording {recording.recordedid} gets no '

@@ -31,7 +31,7 @@ from mythjobs.mythtv.bridge.watch import RecordingWatch
 from mythjobs.mythtv.database.address import parse_url
 from mythjobs.mythtv.database.connection import MythDatabase
 from mythjobs.mythtv.database.queue_table import QueueDatabase
-from mythjobs.mythtv.services.client import open_services
+from mythjobs.mythtv.services.client import Services, open_services
 from mythjobs.mythtv.settings import (
     BridgeDir,
     BridgeSettings,
@@ -112,28 +112,7 @@ class _BridgeProgram:
             )
             for _ in range(2 if settings.database else 0)
         ]
-        self._table: QueueLoop = (
-            TableLoop(
-                settings,
-                directory,
-                QueueDatabase(databases[1]),
-                services,
-                JobRequests(settings, services, open_client, databases[1]),
-                open_client,
-                self._read_taken,
-                self._status,
-            )
-            if databases
-            else RemovalLoop(
-                settings,
-                directory,
-                services,
-                JobRequests(settings, services, open_client),
-                open_client,
-                self._read_taken,
-                self._status,
-            )
-        )
+        self._table = self._make_queue_loop(services, open_client, databases[1:])
         self._loop = RecordingsLoop(
             directory,
             RecordingWatch(load_progress(directory, time.time_ns() // 1_000_000)),
@@ -145,6 +124,26 @@ class _BridgeProgram:
         )
         self._shutdown_block = ShutdownBlock(settings, open_client)
         self._monitors = [self._make_monitor(settings, m) for m in (SYSTEM_EVENTS, OTHER_EVENTS)]
+
+    def _make_queue_loop(
+        self,
+        services: Services,
+        open_client: Callable[[], Client],
+        databases: Sequence[MythDatabase],
+    ) -> QueueLoop:
+        """Return the loop of MythTV's queue: with its database, or by the Services API alone."""
+        settings, directory, status = self._settings, self._directory, self._status
+        if not databases:
+            requests = JobRequests(settings, services, open_client)
+            return RemovalLoop(
+                settings, directory, services, requests, open_client, self._read_taken, status
+            )
+        [database] = databases
+        requests = JobRequests(settings, services, open_client, database)
+        table = QueueDatabase(database)
+        return TableLoop(
+            settings, directory, table, services, requests, open_client, self._read_taken, status
+        )
 
     def run(self, stops: Stops) -> int | None:
         """Run until a stop comes in or a thread fails; return the exit code. None: the settings

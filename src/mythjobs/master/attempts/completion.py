@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -42,6 +42,23 @@ from mythjobs.store.writes import commands, job_state, jobs, machines, readiness
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_run: Final = msgspec.json.Decoder(AdHocRun).decode
+
+
+class _EndReport(NamedTuple):
+    """What a machine reported about an end. usage, output, output_data: as the store keeps them.
+    was_paused: a user had paused the attempt, although its last report says that it is thawed (a
+    stop thaws it)."""
+
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    usage: str = ""
+    output: str = ""
+    evidence: str = "observed"
+    output_data: str = ""
+    was_paused: bool = False
+
+
+_NO_REPORT: Final = _EndReport()
 
 
 class Completions:
@@ -124,13 +141,15 @@ class Completions:
             message.job,
             outcome,
             self._decide(message.job, attempt, outcome, message.later),
-            started_ms=started_ms,
-            ended_ms=ended_ms,
-            usage=_encode(message.usage).decode(),
-            output=_encode(message.output).decode() if message.output else "",
-            evidence=message.proof or "observed",
-            output_data=encode_output_data(message),
-            paused=message.paused,
+            _EndReport(
+                started_ms,
+                ended_ms,
+                _encode(message.usage).decode(),
+                _encode(message.output).decode() if message.output else "",
+                message.proof or "observed",
+                encode_output_data(message),
+                message.paused,
+            ),
         )
 
     def record_loss(self, machine: Machine, job_id: int, outcome: o.Lost, evidence: str) -> None:
@@ -139,7 +158,7 @@ class Completions:
         evidence: how the end is known, or why it is presumed.
         """
         decision = self._decide(job_id, machine.live_attempts[job_id], outcome)
-        self._end_attempt(machine, job_id, outcome, decision, evidence=evidence)
+        self._end_attempt(machine, job_id, outcome, decision, _EndReport(evidence=evidence))
 
     def record_failure(self, machine: Machine, job_id: int, outcome: o.Outcome, error: str) -> None:
         """End an attempt whose reported end the master failed to process, and hold its job."""
@@ -187,17 +206,8 @@ class Completions:
         job_id: int,
         outcome: o.Outcome,
         decision: RetryDecision,
-        *,
-        started_ms: int | None = None,
-        ended_ms: int | None = None,
-        usage: str = "",
-        output: str = "",
-        evidence: str = "observed",
-        output_data: str = "",
-        paused: bool = False,
+        report: _EndReport = _NO_REPORT,
     ) -> None:
-        """paused: a user had paused the attempt, although its last report says that it is thawed
-        (a stop thaws it)."""
         turn = self._turn
         machine = self._open(machine)
         attempt = machine.live_attempts.pop(job_id)
@@ -205,25 +215,14 @@ class Completions:
         was_running = attempt.started_ms is not None and not started_now
         if attempt.subject is not None:
             turn.changed_subjects.add(attempt.subject)
-        is_paused = paused or USER_HOLDER in attempt.frozen_by
+        is_paused = report.was_paused or USER_HOLDER in attempt.frozen_by
         if decision.event is JobEvent.REQUEUED and is_paused:
             decision = hold_paused(decision)
         if decision.event in (JobEvent.REQUEUED, JobEvent.RETURNED):
             turn.add_event(job_id, attempt.n, str(decision.event), decision.reason)
         if decision.hold:
             turn.held.append(job_id)
-        if attempt.started_ms is None and has_heartbeat(turn, attempt.command_id, job_id):
-            # The report of the end is the first about this attempt.
-            if not isinstance(outcome, o.NotStarted | o.Lost):
-                record_start_call(turn, job_id, attempt.class_id)
-        if turn.observations is not None:
-            turn.observations.append(
-                _observe(attempt, outcome, decision, started_ms, ended_ms or turn.now.wall_ms)
-            )
-        if is_noteworthy(turn, attempt.command_id, decision):
-            record_end_incidents(
-                turn, machine, job_id, attempt.n, attempt.class_id, outcome, decision
-            )
+        self._record_effects(machine, job_id, attempt, outcome, decision, report)
         if decision.defers_command:
             self._defer_command(attempt.command_id, decision)
         self._ended[job_id] = job_state.AttemptEnd(
@@ -233,20 +232,45 @@ class Completions:
             attempt.batch_id,
             JobState.RUNNING if was_running else JobState.LEASED,
             decision.event,
-            attempt.started_ms if started_ms is None else started_ms,
+            attempt.started_ms if report.started_ms is None else report.started_ms,
             _encode_outcome(outcome),
-            usage,
-            output,
-            evidence,
+            report.usage,
+            report.output,
+            report.evidence,
             decision.reason_code,
             decision.reason,
             decision.losses,
             decision.hold,
             decision.failed,
             self._not_before(decision),
-            ended_ms,
-            output_data,
+            report.ended_ms,
+            report.output_data,
         )
+
+    def _record_effects(
+        self,
+        machine: Machine,
+        job_id: int,
+        attempt: LiveAttempt,
+        outcome: o.Outcome,
+        decision: RetryDecision,
+        report: _EndReport,
+    ) -> None:
+        """Record what else follows from an end: heartbeat calls, incidents, figures for metrics."""
+        turn = self._turn
+        if attempt.started_ms is None and has_heartbeat(turn, attempt.command_id, job_id):
+            # The report of the end is the first about this attempt.
+            if not isinstance(outcome, o.NotStarted | o.Lost):
+                record_start_call(turn, job_id, attempt.class_id)
+        if turn.observations is not None:
+            ended_ms = report.ended_ms or turn.now.wall_ms
+            turn.observations.append(
+                _observe(attempt, outcome, decision, report.started_ms, ended_ms)
+            )
+        if is_noteworthy(turn, attempt.command_id, decision):
+            record_end_incidents(
+                turn, machine, job_id, attempt.n, attempt.class_id, outcome, decision
+            )
 
     def _not_before(self, decision: RetryDecision) -> int | None:
         if not decision.wait_s:

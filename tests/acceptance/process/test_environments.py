@@ -124,3 +124,37 @@ def test_under_a_process_1_that_does_not_reap(tmp_path: Path) -> None:
     text = "import os, sys; os.waitpid(os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:]), 0)"
     one = [*unshared("--pid", "--fork", "--mount-proc"), sys.executable, "-c", text]
     tour(tmp_path, around=one)
+
+
+# Prints what is left after programs whose descendants lose their parents. A process that dies while
+# its tree is ended is reaped at the end of a later program.
+PROCESS_1 = """
+import os, subprocess
+from mythjobs.process import MythSystem
+assert os.getpid() == 1
+theirs = subprocess.Popen(["true"])
+for text in ("(exit 3 &); exit 0", "setsid sleep 600 & (sleep 600 &); exit 0"):
+    MythSystem.shell(text).run()
+many = MythSystem.shell("for i in 1 2 3 4 5 6 7 8 9; do sleep 600 & done; echo; wait").start()
+next(iter(many.stdout))
+many.kill()
+assert theirs.wait() == 0
+for _ in range(100):
+    MythSystem(["true"]).run()
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        print("none")
+        break
+"""
+
+
+@as_root
+def test_a_host_that_is_process_1_has_no_zombies() -> None:
+    around = unshared("--pid", "--fork", "--mount-proc")
+    done = subprocess.run(
+        [*around, sys.executable, "-c", PROCESS_1],
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("none\n", 0), done.stderr

@@ -82,7 +82,8 @@ class GuestDescendants:
         self._leaders = leaders
         self._search: _Search | None = None
         self._searched_at: Now | None = None
-        self.is_host_subreaper = False
+        # Process 1, as in a container without an init, gets all orphans.
+        self.is_host_subreaper = os.getpid() == 1
         # Survivors of their leader that were found alive. If the host program is a subreaper, they
         # become its children and must be reaped.
         self._found: dict[int, ProcessInfo] = {}
@@ -173,7 +174,10 @@ class GuestDescendants:
             if process.session_id not in (own_session_id, pid) or (
                 known and known.start_time_ms == process.start_time_ms
             ):
-                reaped, _, rusage = os.wait4(pid, os.WNOHANG)
+                try:
+                    reaped, _, rusage = os.wait4(pid, os.WNOHANG)
+                except ChildProcessError:
+                    continue  # the host program has reaped it meanwhile
                 if reaped:
                     yield self._leaders.get(process.session_id), rusage
 

@@ -65,6 +65,23 @@ def test_every_operation_declares_the_error_body_and_the_statuses_of_all(tmp_pat
     run(tmp_path, story)
 
 
+def test_every_header_of_a_response_has_a_schema(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        paths = (await master.request("GET", "/api/openapi.json")).json["paths"]
+        responses = [
+            response
+            for operations in paths.values()
+            for operation in operations.values()
+            for response in operation["responses"].values()
+        ]
+        headers = {k: v for each in responses for k, v in each.get("headers", {}).items()}
+        assert {"X-Attempt", "X-Dropped"} <= set(headers)
+        for name, header in headers.items():
+            assert header.get("schema"), name
+
+    run(tmp_path, story)
+
+
 def test_a_request_that_is_not_http_is_answered_in_json(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         for data, status in ((b"nonsense\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nA: ", b"431")):

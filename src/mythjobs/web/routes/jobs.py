@@ -18,6 +18,7 @@ from mythjobs.protocol.requests import JobActionResult, JobIds, JobPriority, Sub
 from mythjobs.store.queries import filters
 from mythjobs.web.routes.request import ApiRequest, get_disconnect, get_master, get_submitter
 from mythjobs.web.routes.validation import (
+    MAX_ID,
     check_batch_id,
     check_job_id,
     check_range,
@@ -80,7 +81,7 @@ async def list_jobs(
         command=command,
         batch=None if batch is None else check_batch_id(batch),
         limit=check_range(limit, "limit", 1, MAX_LISTED),
-        before=None if before is None else check_job_id(before),
+        before=None if before is None else check_range(before, "before", 1, MAX_ID),
         subject=subject,
     )
 

@@ -12,7 +12,7 @@ from mythjobs.protocol.requests import Submit
 MAX_WAIT_S: Final = 60.0
 # Largest id that the store can hold (signed 64-bit). A larger id is treated as one that
 # does not exist.
-_MAX_ID: Final = 2**63 - 1
+MAX_ID: Final = 2**63 - 1
 
 
 def check_job_id(number: int) -> int:
@@ -46,7 +46,7 @@ def check_range(number: int, name: str, first: int, last: int) -> int:
 
 
 def is_valid_id(number: int) -> bool:
-    return 0 < number <= _MAX_ID
+    return 0 < number <= MAX_ID
 
 
 def check_submit(submit: Submit) -> Submit:

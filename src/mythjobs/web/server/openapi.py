@@ -12,6 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
     Components,
+    OpenAPIHeader,
     OpenAPIMediaType,
     OpenAPIResponse,
     OpenAPIType,
@@ -54,12 +55,16 @@ def error_responses(*errors: type[MythJobsError]) -> dict[int, ResponseSpec]:
 
 @dataclass
 class BytesOperation(Operation):
-    """OpenAPI operation whose response body is raw bytes."""
+    """OpenAPI operation whose response body is raw bytes, and whose headers are integers."""
 
     def __post_init__(self) -> None:
         success = (self.responses or {})["200"]
         assert isinstance(success, OpenAPIResponse)
         success.content = {"application/octet-stream": OpenAPIMediaType(schema=Schema())}
+        for header in (success.headers or {}).values():
+            # Litestar gives a header without a value no schema, which OpenAPI requires.
+            assert isinstance(header, OpenAPIHeader)
+            header.schema = Schema(type=OpenAPIType.INTEGER)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 
 from mythjobs.cli.main import run
 from mythjobs.errors import BadRequest
-from mythjobs.mythtv.database import marks, recordings, settings
+from mythjobs.mythtv.database import marks, recordings
 from mythjobs.mythtv.database.connection import MythDatabase
 from mythjobs.mythtv.database.marks import Mark, MarkType
 from mythjobs.mythtv.database.recordings import RecordedState
@@ -17,6 +17,7 @@ from mythjobs.mythtv.writeback import changes, undo_log
 from mythjobs.mythtv.writeback.undo_log import RecordingBusy
 from tests.integration.mythtv.killing import count_steps, kill_at_step
 from tests.support.mythtv.backend import FakeBackend
+from tests.support.mythtv.database import write_setting
 
 BOOKMARK, BLANK = Mark(77, MarkType.BOOKMARK), Mark(90, MarkType.BLANK_FRAME)
 CUTS = (Mark(0, MarkType.CUT_START), Mark(50, MarkType.CUT_END))
@@ -157,7 +158,7 @@ def test_waiting_has_an_end(mythtv: MythDatabase, state: RecordedState) -> None:
 @pytest.fixture
 def backend(mythtv: MythDatabase) -> Iterator[FakeBackend]:
     fake = FakeBackend()
-    settings.write_setting(mythtv, "BackendServerPort", str(fake.port), "mythbox")
+    write_setting(mythtv, "BackendServerPort", str(fake.port), "mythbox")
     yield fake
     fake.close()
 
@@ -168,7 +169,7 @@ def test_clients_are_told_through_the_backend(mythtv: MythDatabase, backend: Fak
 
 
 def test_a_backend_that_does_not_run_is_no_failure(mythtv: MythDatabase) -> None:
-    settings.write_setting(mythtv, "BackendServerPort", "1", "mythbox")
+    write_setting(mythtv, "BackendServerPort", "1", "mythbox")
     assert "no client was told" in changes.announce_change(mythtv, 5)
 
 

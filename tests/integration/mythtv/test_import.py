@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from mythjobs.cli.main import run
-from mythjobs.mythtv.database import settings
 from mythjobs.mythtv.database.connection import MythDatabase, RecordingKey, parse_ms
 from mythjobs.mythtv.database.recordings import read_recording_by_key
 from mythjobs.mythtv.parameters import RecordingContext, list_values, select_arguments
@@ -27,6 +26,7 @@ from mythjobs.mythtv.settings import (
     save_settings,
 )
 from tests.support.mythtv.bridge import remove_commands
+from tests.support.mythtv.database import write_setting
 from tests.support.mythtv.services import FakeServices
 from tests.support.running_queue import RunningQueue
 
@@ -99,8 +99,8 @@ def test_an_import_twice(
     assert queue.client.get("commands")["commands"] == commands
 
     # A changed setting of MythTV changes its command; what a user changed here stays.
-    settings.write_setting(mythtv, "UserJobDesc1", "Log more")
-    settings.write_setting(mythtv, "UserJobDesc2", "Fail more")
+    write_setting(mythtv, "UserJobDesc1", "Log more")
+    write_setting(mythtv, "UserJobDesc2", "Fail more")
     mine = queue.client.get("commands/mythtv-userjob2")["definition"] | {"at_most": 1}
     queue.client.post("commands", {"definition": mine, "replace": True})
     third = call(queue, capfd, option, "--apply")
@@ -125,8 +125,8 @@ def test_a_hostile_title_reaches_the_job_as_one_argument(
         f"#!{sys.executable} -ISS\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n"
     )
     program.chmod(0o700)
-    settings.write_setting(mythtv, "UserJob1", f"{program} --title '%TITLE%' %SUBTITLE%")
-    settings.write_setting(mythtv, "UserJob2", f'cd / && {program} "%TITLE%" "%DESCRIPTION%"')
+    write_setting(mythtv, "UserJob1", f"{program} --title '%TITLE%' %SUBTITLE%")
+    write_setting(mythtv, "UserJob2", f'cd / && {program} "%TITLE%" "%DESCRIPTION%"')
     call(queue, capfd, "--apply")
     state = read_recording_by_key(mythtv, RecordingKey(1001, parse_ms("2026-11-20 19:58:00") or 0))
     assert state is not None
@@ -206,9 +206,9 @@ def test_an_import_through_the_services_api(
 def test_housekeeping_becomes_schedules_that_begin_paused(
     queue: RunningQueue, mythtv: MythDatabase, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    settings.write_setting(mythtv, "MythFillEnabled", "1")
-    settings.write_setting(mythtv, "MythFillMinHour", "2")
-    settings.write_setting(mythtv, "MythFillMaxHour", "5")
+    write_setting(mythtv, "MythFillEnabled", "1")
+    write_setting(mythtv, "MythFillMinHour", "2")
+    write_setting(mythtv, "MythFillMaxHour", "5")
     name = "mythtv-mythfilldatabase"
     assert actions(call(queue, capfd, "--apply"), "schedule") == {"add"}
     found = queue.client.get(f"schedules/{name}")
@@ -216,6 +216,6 @@ def test_housekeeping_becomes_schedules_that_begin_paused(
     assert found["paused"]
     assert actions(call(queue, capfd, "--apply"), "schedule") == {"unchanged"}
     queue.client.post(f"schedules/{name}/paused", {"on": False})
-    settings.write_setting(mythtv, "MythFillMaxHour", "6")
+    write_setting(mythtv, "MythFillMaxHour", "6")
     assert actions(call(queue, capfd, "--apply"), "schedule") == {"change"}
     queue.client.delete(f"schedules/{name}")

@@ -1,4 +1,4 @@
-from mythjobs.mythtv.database import recordings, settings
+from mythjobs.mythtv.database import recordings
 from mythjobs.mythtv.database.connection import MythDatabase, RecordingKey, parse_ms
 from mythjobs.mythtv.database.queue_table import QueueDatabase
 from mythjobs.mythtv.job_rows import COMMENT_LENGTH, QueueTable, RowChange, RowState, RowType
@@ -97,14 +97,6 @@ def test_recordings_in_use_are_exactly_the_given_ones(mythtv: MythDatabase) -> N
     ]
     table.mark_in_use([], host="bridge")
     assert recordings.list_uses(mythtv, KEY) == [("player", "sofa")]
-
-
-def test_settings(mythtv: MythDatabase) -> None:
-    assert settings.read_setting(mythtv, "JobQueueMaxSimultaneousJobs", "mythbox") == "2"
-    assert settings.read_setting(mythtv, "UserJobDesc1") == "Log all tokens"
-    settings.write_setting(mythtv, "JobQueueMaxSimultaneousJobs", None, "mythbox")
-    assert settings.read_setting(mythtv, "JobQueueMaxSimultaneousJobs", "mythbox") is None
-    assert settings.list_job_hosts(mythtv) == ["mythbox"]
 
 
 def test_a_recording(mythtv: MythDatabase) -> None:

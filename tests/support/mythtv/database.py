@@ -163,3 +163,11 @@ def _decode(field: str) -> Any:
 
 def _root(socket: Path, name: str) -> DatabaseAddress:
     return DatabaseAddress(user="root", password="", name=name, socket=str(socket))
+
+
+def write_setting(database: MythDatabase, name: str, value: str, host: str | None = None) -> None:
+    """Set a setting of a host, or for None a global one."""
+    database.execute("DELETE FROM settings WHERE value = %s AND hostname <=> %s", name, host)
+    database.execute(
+        "INSERT INTO settings (value, data, hostname) VALUES (%s, %s, %s)", name, value, host
+    )

@@ -57,9 +57,7 @@ def invite(
     terminal.print_line(f"mythjobs agent join {invited['token']}")
 
 
-@command(
-    "approve", epilog="Examples:\n  mythjobs machine approve\n  mythjobs machine approve attic"
-)
+@command("approve", epilog=_APPROVE_EXAMPLES)
 @click.argument("name", type=TEXT, required=False)
 @_allow_option
 @click.option("--reject", is_flag=True, help="Refuse the machine instead.")

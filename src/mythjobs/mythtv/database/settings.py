@@ -23,36 +23,6 @@ def read_settings(database: MythDatabase, host: str = GLOBAL) -> dict[str, str]:
     return {str(each["value"]).lower(): str(each["data"]) for each in rows}
 
 
-def read_setting(database: MythDatabase, name: str, host: str = GLOBAL) -> str | None:
-    """Return a setting's value, None if it has no row. MythTV's defaults are not applied."""
-    if host == GLOBAL:
-        rows = database.query(
-            "SELECT data FROM settings WHERE value = %s AND (hostname IS NULL OR hostname = '')",
-            name,
-        )
-    else:
-        rows = database.query(
-            "SELECT data FROM settings WHERE value = %s AND hostname = %s", name, host
-        )
-    return str(rows[0]["data"]) if rows else None
-
-
-def write_setting(database: MythDatabase, name: str, value: str | None, host: str = GLOBAL) -> None:
-    """Set a setting; None removes its row. Running backends read it after the next event
-    CLEAR_SETTINGS_CACHE, some settings only when they start."""
-    where = None if host == GLOBAL else host
-    # The table has no unique key, so the row is replaced under a lock.
-    with database.locked("settings"):
-        database.execute("DELETE FROM settings WHERE value = %s AND hostname <=> %s", name, where)
-        if value is not None:
-            database.execute(
-                "INSERT INTO settings (value, data, hostname) VALUES (%s, %s, %s)",
-                name,
-                value,
-                where,
-            )
-
-
 def list_job_hosts(database: MythDatabase) -> list[str]:
     """Return the hosts that have settings of the job queue or storage groups."""
     rows = database.query(

@@ -38,19 +38,3 @@ def open_output(path: str) -> int:
     except OSError as error:
         raise setup_error(error, f"output file {escape_undecodable(path)}") from None
     return fd
-
-
-def create_input(data: bytes) -> int:
-    """Return a read-only descriptor of an unnamed file that holds `data`. Raises OSError.
-
-    Unlike a pipe, a file needs no thread that writes the data while the child reads it.
-    """
-    fd = os.memfd_create("input", os.MFD_CLOEXEC)
-    try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(fd, left) :]
-        # Reopen the file, for an open file description that is read-only and at offset 0.
-        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(fd)

@@ -15,8 +15,6 @@ from mythjobs.takeover.naming import clean_name, derive_name
 from mythjobs.takeover.program import ShellProgram, Surroundings, build_command, build_schedule
 from mythjobs.takeover.refusals import refuse_text, refuse_user
 
-# Cron sets these itself and ignores a value in the crontab.
-_SET_BY_CRON: Final = ("LOGNAME", "USER")
 # Settings of cron, which are no variables of the program.
 _FOR_CRON: Final = ("MAILTO", "MAILFROM", "RANDOM_DELAY", "START_HOURS_RANGE", "CRON_TZ")
 _CRON_PATH: Final = "/usr/bin:/bin"
@@ -162,6 +160,7 @@ def build_cron_environment(
             for name, value in settings.items()
             if ENVIRONMENT_NAME.fullmatch(name) and name not in _FOR_CRON
         },
+        # Cron ignores a value of these in the crontab.
         "LOGNAME": account.name,
         "USER": account.name,
     }

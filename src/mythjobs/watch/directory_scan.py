@@ -51,8 +51,8 @@ def scan_files(
     """Return the regular files in a directory with their states, by absolute path.
 
     Symbolic links are left out: whoever may write into the directory could name any file by one.
-    has_inodes: inode numbers stay the same; some network file systems change them at each
-    mount. Raises OSError if the directory cannot be read.
+    has_inodes: false if inode numbers may change at each mount, as in some network file systems;
+    the states then have 0. Raises OSError if the directory cannot be read.
     """
     found = {}
     for entry in _iterate(directory, accepted.is_recursive):
@@ -65,7 +65,8 @@ def scan_files(
             except FileNotFoundError:
                 continue
             if S_ISREG(status.st_mode):
-                found[entry.path] = FileState(status.st_size, status.st_mtime_ns, status.st_ino)
+                inode = status.st_ino if has_inodes else 0
+                found[entry.path] = FileState(status.st_size, status.st_mtime_ns, inode)
     return found
 
 

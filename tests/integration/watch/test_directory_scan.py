@@ -45,6 +45,14 @@ def test_files_that_are_taken(tree: Path, accepted: FileFilter, names: set[str])
     assert scan(tree, accepted) == names
 
 
+def test_inode_numbers_are_left_out_where_each_mount_changes_them(tree: Path) -> None:
+    # Otherwise a remounted disk would give each of its files another job.
+    numbered = scan_files(str(tree), FileFilter())[str(tree / "a.ts")]
+    unnumbered = scan_files(str(tree), FileFilter(), has_inodes=False)[str(tree / "a.ts")]
+    assert numbered.inode == (tree / "a.ts").stat().st_ino
+    assert unnumbered == numbered._replace(inode=0)
+
+
 def test_a_directory_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         scan(tmp_path / "missing", FileFilter())

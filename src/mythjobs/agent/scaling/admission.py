@@ -134,7 +134,7 @@ def _find_refusal(
 ) -> Refusal | None:
     left_bytes = resources.available_bytes - running.growth_bytes - resources.reserve_bytes
     if left_bytes < demand.peak_bytes:
-        return Refusal(MEMORY, _describe_memory(demand, running, resources, left_bytes))
+        return Refusal(MEMORY, _describe_memory(demand, running, resources))
     if demand.cpu > _TINY_CPU and not _fits_cpu(demand, running, resources, extra_overcommit):
         return Refusal(CPU, _describe_cpu(demand, running, resources))
     if demand.gpu > MIN_SHARE and running.gpu + demand.gpu > resources.gpu_limit:
@@ -187,9 +187,7 @@ def _describe_cpu(demand: Demand, running: Commitments, resources: Resources) ->
     )
 
 
-def _describe_memory(
-    demand: Demand, running: Commitments, resources: Resources, left_bytes: int
-) -> str:
+def _describe_memory(demand: Demand, running: Commitments, resources: Resources) -> str:
     growth = ""
     if running.growth_bytes >= _GIB / 10:
         growth = f", of which the running jobs will take {running.growth_bytes / _GIB:.1f}"

@@ -120,7 +120,7 @@ def decide(
     changed: dict[Key, Notification] = {}
     for each in incidents:
         if (loss := _find_loss(known, changed, each)) is not None:
-            changed[loss.key] = _add_affected(loss, each, now_ms)
+            changed[loss.key] = _add_affected(loss, now_ms)
             continue
         kind = ENDS.get(each.kind, each.kind)
         key = (kind, each.subject)
@@ -160,7 +160,7 @@ def _find_loss(
     return found if found is not None and found.ended_ms is None else None
 
 
-def _add_affected(loss: Notification, incident: Incident, now_ms: int) -> Notification:
+def _add_affected(loss: Notification, now_ms: int) -> Notification:
     return loss._replace(
         affected=loss.affected + 1,
         last_ms=now_ms,

@@ -13,7 +13,7 @@ from mythjobs.cli.times import parse_instant_ms
 from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.model.life import JobState
-from mythjobs.model.names import check_machine_name
+from mythjobs.model.names import check_machine_name, describe_invalid_label, is_label
 from mythjobs.model.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -235,6 +235,16 @@ class SizeType(click.ParamType[str]):
         return str(value)
 
 
+class LabelType(TextType):
+    name = "label"
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> str:
+        text = str(super().convert(value, param, context))
+        if not is_label(text):
+            self.fail(describe_invalid_label(text), param, context)
+        return text
+
+
 class UnitsType(click.ParamType[tuple[str, int]]):
     """Units of a semaphore: `nas=2`; `nas` is one unit."""
 
@@ -311,6 +321,7 @@ AFTER: Final = DependencyType()
 INSTANT: Final = InstantType()
 DURATION: Final = DurationType()
 SIZE: Final = SizeType()
+LABEL: Final = LabelType()
 UNITS: Final = UnitsType()
 LIMIT: Final = LimitType()
 STATES: Final = StatesType()

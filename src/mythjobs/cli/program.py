@@ -134,6 +134,7 @@ def invoke(arguments: list[str]) -> int:
         return error.exit_code
     except click.ClickException as error:
         sentence = error.format_message().rstrip(".")
+        sentence = sentence.replace("is not a valid integer range", "is not a whole number")
         context_of = getattr(error, "ctx", None)
         where = context_of.command_path if context_of else "mythjobs"
         see = " See" if sentence.endswith("?") else "; see"

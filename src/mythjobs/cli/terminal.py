@@ -27,6 +27,9 @@ _COLOURS: Final = {
 _MIN_WIDTH: Final = 8
 _NOT_CONFIRMED: Final = 1
 _MAX_SECRET_BYTES: Final = 8192
+# A message quotes what the user has given; of a value this long the begin tells enough.
+_LONG_QUOTE: Final = re.compile(r"""(["'])([^"']{300,})\1""")
+_SHOWN_LETTERS: Final = 60
 
 
 class Cell(NamedTuple):
@@ -86,10 +89,16 @@ def print_line_now(text: str) -> None:
 def print_message(sentence: str) -> None:
     """Print an error or a notice to stderr."""
     try:
-        print(f"mythjobs: {sanitize(sentence)}", file=sys.stderr, flush=True)
+        sentence = _LONG_QUOTE.sub(_shorten_quote, sanitize(sentence))
+        print(f"mythjobs: {sentence}", file=sys.stderr, flush=True)
     except OSError:
         # Ignore that stderr cannot be written: the exit code must not depend on it.
         redirect_to_null(2)
+
+
+def _shorten_quote(found: re.Match[str]) -> str:
+    quote, text = found[1], found[2]
+    return f"{quote}{text[:_SHOWN_LETTERS]}…{quote} ({len(text)} characters)"
 
 
 def redirect_to_null(fd: int) -> None:

@@ -36,3 +36,11 @@ def invalid_semaphore_name(name: str) -> BadRequest:
         f'semaphore name "{name}" is invalid; use {NAME_SYNTAX} '
         f"(up to {MAX_NAME_LENGTH} characters)"
     )
+
+
+def is_label(text: str) -> bool:
+    return len(text) <= MAX_NAME_LENGTH and LABEL.fullmatch(text) is not None
+
+
+def describe_invalid_label(text: str) -> str:
+    return f'"{text}" is not a valid label; use {NAME_SYNTAX}, or two such names joined by :'

@@ -12,7 +12,7 @@ from typing import Final
 from mythjobs.errors import DefinitionError
 from mythjobs.model import toml_values as toml
 from mythjobs.model.bounds import IO_CLASSES, Bounds
-from mythjobs.model.names import LABEL, MAX_NAME_LENGTH, NAME, NAME_SYNTAX
+from mythjobs.model.names import NAME, NAME_SYNTAX, describe_invalid_label, is_label
 from mythjobs.model.weekly import parse_range
 from mythjobs.model.window import CLOSING_POLICIES
 
@@ -154,12 +154,5 @@ def read_labels(given: toml.Table, prefix: str = "", key: str = "labels") -> tup
     labels = toml.read_strings(given, key, '["gpu"]', prefix)
     for each in labels:
         if not is_label(each):
-            raise DefinitionError(
-                f"{prefix}{key}",
-                f'"{each}" is not a valid label; use {NAME_SYNTAX}, or two such names joined by :',
-            )
+            raise DefinitionError(f"{prefix}{key}", describe_invalid_label(each))
     return tuple(sorted(set(labels)))
-
-
-def is_label(text: str) -> bool:
-    return len(text) <= MAX_NAME_LENGTH and LABEL.fullmatch(text) is not None

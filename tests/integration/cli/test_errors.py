@@ -102,6 +102,45 @@ def test_an_invalid_command_line_is_one_sentence(
     assert "--help`" in done.err
 
 
+@pytest.mark.parametrize(
+    "arguments, part",
+    [
+        (["submit", "x", "--priority", "nan"], "'nan' is not a whole number"),
+        (["submit", "x", "--label", ""], '"" is not a valid label; use small letters'),
+        (
+            ["submit", "x", "--deadline", "2020-01-01"],
+            "is in the past",
+        ),
+        (
+            ["submit", "x", "--deadline", "x" * 5000],
+            'x…" (5000 characters) is not a',
+        ),
+        (["notify", "add", "mail", ""], "the URL is empty"),
+        (["notify", "heartbeat", ""], "the URL is empty"),
+        (["schedule", "add", ""], 'cannot read "": No such file'),
+        (
+            ["schedule", "add", "s", "--command", "x", "--every", "1h", "--start-within", "x"],
+            '--start-within: "x" is not a duration',
+        ),
+    ],
+)
+def test_an_invalid_value_is_named_as_it_was_given(
+    call: Call, master: Master, arguments: list[str], part: str
+) -> None:
+    done = call(*arguments)
+    assert done.code == 2
+    assert part in done.err
+    assert len(done.err) < 400
+    assert master.requests == []
+
+
+def test_a_file_of_settings_to_replay_is_checked(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "night.toml"
+    path.write_text("[semaphores]\nnas = 1\n[machine.attic]\njobs = 1\n")
+    error = call("what-if", str(path)).err
+    assert f"{path}: unknown key machine; known are machines, commands, semaphores" in error
+
+
 def test_the_names_of_other_programs_lead_to_commands_that_exist() -> None:
     known = {f"{each} " for section in COMMANDS.values() for each in section}
     known |= {"--help ", "--version "}

@@ -60,7 +60,7 @@ def test_invalid_channels_are_refused_with_the_reason(tmp_path: Path) -> None:
             ("hook", {"url": "json://127.0.0.1/", "kinds": []}, "no kinds"),
             ("hook", {"url": "json://127.0.0.1/", "commands": ["x"]}, 'no command "x"'),
             ("hook", {"url": "json://127.0.0.1/", "template": "{x}"}, "there is no {x}"),
-            ("hook", {"url": ""}, "url"),
+            ("hook", {"url": ""}, "the URL of channel hook has 0 characters"),
             ("hook", {}, "url"),
         ):
             refused = await master.api("POST", f"/channels/{name}", body)

@@ -11,7 +11,7 @@ from mythjobs.cli import terminal
 from mythjobs.cli.commands import machine_control, machine_joining, machine_overrides
 from mythjobs.cli.files import definition_file
 from mythjobs.cli.files.editor import edit_table
-from mythjobs.cli.options import CEILING, COMMAND, MACHINE, TEXT
+from mythjobs.cli.options import CEILING, COMMAND, LABEL, MACHINE, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
 from mythjobs.cli.status_text import format_control, format_limit
 from mythjobs.cli.terminal import Cell, confirm
@@ -113,9 +113,9 @@ def _store(client: Client, machine: str, text: str, path: str) -> Json:
 )
 @click.option("--command", "of", type=COMMAND, help="Apply --jobs to the jobs of this command.")
 @click.option("--zone", type=TEXT, help="Time zone of the run windows, like Europe/Berlin.")
-@click.option("--label", "labels", type=TEXT, multiple=True, help="Give the machine this label.")
+@click.option("--label", "labels", type=LABEL, multiple=True, help="Give the machine this label.")
 @click.option(
-    "--no-label", "no_labels", type=TEXT, multiple=True,
+    "--no-label", "no_labels", type=LABEL, multiple=True,
     help="Take this label away, also if the machine found it by itself.",
 )  # fmt: skip
 @json_option

@@ -77,6 +77,7 @@ def add(
     """
     if url is None or url == "-":
         url = terminal.read_secret("URL")
+    _check_url(url)
     body: Json = {"url": url, "commands": list(commands), "replace": replace}
     if kinds is not None:
         body["kinds"] = kinds
@@ -89,6 +90,11 @@ def add(
     [added] = [each for each in found["channels"] if each["name"] == name]
     terminal.print_line(f"channel {name} added: {added['url']}, for {', '.join(added['kinds'])}")
     terminal.print_message(f"`mythjobs notify test {name}` sends a test message")
+
+
+def _check_url(url: str) -> None:
+    if not url:
+        raise BadRequest("the URL is empty; give the one of the service")
 
 
 def _read_template(path: str) -> str:
@@ -261,6 +267,8 @@ def heartbeat(session: Session, url: str | None, off: bool, as_json: bool) -> No
         raise click.UsageError("give either a URL or --off", click.get_current_context())
     if url == "-":
         url = terminal.read_secret("URL")
+    if url is not None:
+        _check_url(url)
     found = session.client().post("heartbeat", {"url": url or ""}, timeout_s=60)
     if as_json:
         terminal.print_json(found)

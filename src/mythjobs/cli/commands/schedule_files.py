@@ -14,7 +14,7 @@ from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.times import format_time_left
 from mythjobs.client.api_paths import schedule_path
 from mythjobs.client.client import Client, Json
-from mythjobs.errors import BadRequest, Conflict
+from mythjobs.errors import BadRequest, Conflict, DefinitionError
 from mythjobs.model.contradictions import new_schedule_from_table
 from mythjobs.model.schedule import CATCH_UP, DST, OVERLAP
 
@@ -128,7 +128,13 @@ def _build_table(client: Client, name: str, given: dict[str, Any]) -> definition
     defaults = build_defaults(client, given["command"], params, has_arguments=bool(params))
     if defaults.values:
         table["arguments"] = defaults.values
-    new_schedule_from_table(table, known_zone=False)
+    try:
+        new_schedule_from_table(table, known_zone=False)
+    except DefinitionError as error:
+        if error.key not in _KEYS:
+            raise
+        what = error.sentence.removeprefix(f"{error.key}: ")
+        raise BadRequest(f"--{error.key.replace('_', '-')}: {what}") from None
     return table
 
 

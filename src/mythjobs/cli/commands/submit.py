@@ -16,6 +16,7 @@ from mythjobs.cli.options import (
     AFTER,
     COMMAND,
     INSTANT,
+    LABEL,
     LIMIT,
     MACHINE,
     PARAMETER,
@@ -25,6 +26,7 @@ from mythjobs.cli.options import (
 )
 from mythjobs.cli.paths import get_current_directory, resolve_path_argument
 from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.cli.times import format_time
 from mythjobs.client.api_paths import command_path
 from mythjobs.client.client import Client, Json
 from mythjobs.errors import BadRequest
@@ -93,7 +95,7 @@ class SubmitOptions(NamedTuple):
 )  # fmt: skip
 @click.option("--machine", type=MACHINE, default="", help="Run only on this machine.")
 @click.option("--prefer", type=MACHINE, default="", help="Run on this machine if there is room.")
-@click.option("--label", type=TEXT, multiple=True, help="Run on a machine with this label.")
+@click.option("--label", type=LABEL, multiple=True, help="Run on a machine with this label.")
 @click.option("--semaphore", type=UNITS, multiple=True, callback=refuse_duplicates,
               metavar="NAME[=N]", help="Hold N units of a semaphore while running.")  # fmt: skip
 @click.option(
@@ -119,6 +121,12 @@ def submit(
 ) -> int:
     """Submit a job of a command, or many with --each."""
     chosen = SubmitOptions(**options)
+    now_ms = clock.master_now().wall_ms
+    if chosen.deadline_ms is not None and chosen.deadline_ms <= now_ms:
+        raise BadRequest(
+            f"the deadline, {format_time(chosen.deadline_ms)}, is in the past, so the job would be "
+            "cancelled at once; give a later time"
+        )
     client = session.client()
     defaults = build_defaults(client, name, params, has_arguments=bool(params) or each is not None)
     if each is not None:

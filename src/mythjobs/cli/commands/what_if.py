@@ -18,6 +18,7 @@ from mythjobs.client.client import Json
 from mythjobs.errors import DefinitionError
 from mythjobs.model.units import humanize_duration
 
+_KEYS: Final = ("machines", "commands", "semaphores")
 _EXAMPLE: Final = """Example, with this file night.toml:
 
   [machines.attic]
@@ -50,6 +51,13 @@ def what_if(session: Session, file: str, limit: int, as_json: bool) -> None:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DefinitionError("", definition_file.describe_syntax_error(str(error), file)) from None
+    unknown = [each for each in table if each not in _KEYS]
+    if unknown:
+        line = find_line(text, unknown[0])
+        place = f"{file} line {line}" if line else file
+        raise DefinitionError(
+            "", f"{place}: unknown key {unknown[0]}; known are {', '.join(_KEYS)}"
+        )
     try:
         found = session.client().post("what-if", table, timeout_s=None)
     except DefinitionError as error:

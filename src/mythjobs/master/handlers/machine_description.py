@@ -9,7 +9,7 @@ import msgspec
 from mythjobs.master.machine import Machine
 from mythjobs.master.placement.visibility import forget_hidden
 from mythjobs.master.turn_context import TurnContext
-from mythjobs.model.policy_tables import is_label
+from mythjobs.model.names import is_label
 from mythjobs.protocol.scaling import MachineDescription, Mount
 from mythjobs.store.writes import machines, readiness
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 from litestar import delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from mythjobs.clock import master_now
 from mythjobs.errors import BadRequest, Conflict, NoSuchChannel, NoSuchCommand
@@ -42,7 +42,7 @@ class NewChannel(Struct, frozen=True, forbid_unknown_fields=True):
     """A channel. url: of apprise. kinds: of incidents, by default all but `batch`. commands: of
     which incidents are sent; none: of all, and of machines."""
 
-    url: Annotated[str, Meta(min_length=1, max_length=_MAX_URL)]
+    url: str
     kinds: list[str] = msgspec.field(default_factory=lambda: list(DEFAULT_KINDS))
     commands: list[str] = msgspec.field(default_factory=list)
     template: str = ""
@@ -108,6 +108,10 @@ async def add_channel(
             raise BadRequest(f'there is no kind "{each}"; known are {", ".join(KINDS)}')
     if not data.kinds:
         raise BadRequest(f"no kinds; name some of {', '.join(KINDS)}")
+    if not 0 < len(data.url) <= _MAX_URL:
+        raise BadRequest(
+            f"the URL of channel {name} has {len(data.url)} characters; give one of 1 to {_MAX_URL}"
+        )
     try:
         check_template(data.template)
     except ValueError as error:

@@ -29,7 +29,7 @@ def check_batch_id(number: int) -> int:
 
 def check_revision(number: int) -> int:
     if not 0 < number < 2**31:
-        raise BadRequest("revision: must be 1 or more")
+        raise BadRequest(f"there is no revision {number}")
     return number
 
 

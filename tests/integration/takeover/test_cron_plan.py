@@ -1,5 +1,6 @@
 """Plans of crontabs with every construct of crontab(5), and of an anacrontab."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,23 @@ def test_imported_entries_keep_their_names(tree: MachineTree) -> None:
     assert (first.mark, first.reasons) == (SKIPPED, ("imported as x",))
     # The import of the second was interrupted after its command was defined.
     assert (second.mark, second.name) == (EXACT, "y")
+
+
+def test_a_file_that_cannot_be_read_is_an_entry_of_its_own(tree: MachineTree) -> None:
+    # Seen: one such file ended the whole import, and a line of 1 MB took 44 s.
+    tree.write("/etc/crontab", "0 4 * * * root /opt/a\n0 5 * * * root echo " + "x" * 10**7 + "\n")
+    with tree.write("/etc/cron.d/large", "").open("wb") as file:
+        file.truncate(2**34)
+    os.mkfifo(tree.path("/etc/cron.d/pipe"))
+    tree.link("/etc/cron.d/loop", "loop")
+    tree.write(f"/var/spool/cron/crontabs/{ME}", "").unlink()
+    os.mkfifo(tree.path(f"/var/spool/cron/crontabs/{ME}"))
+    entries = plan(tree, runner="root")
+    assert [(each.mark, each.reasons[:1]) for each in entries[1:]] == [
+        (DECIDE, ("is longer than 128 KiB, the longest argument that the system gives a shell",)),
+        (DECIDE, (f"cannot read {tree.path('/etc/cron.d/large')}: has more than 16MiB, the largest "
+                  "size read",)),
+        (DECIDE, (f"cannot read {tree.path(f'/var/spool/cron/crontabs/{ME}')}: is not a regular "
+                  "file",)),
+    ]  # fmt: skip
+    assert entries[0].mark is EXACT

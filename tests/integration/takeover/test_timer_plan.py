@@ -195,3 +195,19 @@ def test_timers_of_a_users_manager(tree: MachineTree) -> None:
     box = found["box.timer"].command or {}
     assert "\nsystemctl --user start --wait box.service &\n" in box["shell"]
     assert box["env"] == {"XDG_RUNTIME_DIR": runtime}
+
+
+def test_a_unit_that_cannot_be_read_leaves_the_others(tree: MachineTree) -> None:
+    before = plan(tree)
+    wants = "/etc/systemd/system/timers.target.wants"
+    for name in ("pipe", "large"):
+        tree.link(f"{wants}/{name}.timer", f"../{name}.timer")
+    os.mkfifo(tree.path("/etc/systemd/system/pipe.timer"))
+    with tree.write("/etc/systemd/system/large.timer", "").open("wb") as file:
+        file.truncate(2**34)
+    tree.link(f"{wants}/loop.timer", "loop.timer")
+    found = plan(tree)
+    assert {name: found[name] for name in before} == before
+    assert "is not a regular file" in found["pipe.timer"].reasons[0]
+    assert "has more than 16MiB" in found["large.timer"].reasons[0]
+    assert "is missing or masked" in found["loop.timer"].reasons[0]

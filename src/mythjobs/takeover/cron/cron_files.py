@@ -50,23 +50,31 @@ class CronFiles:
 
         Without root's rights, of the users' crontabs only the caller's own.
         """
-        text = self._root.read("/etc/crontab")
-        if text is not None:
-            yield self._make("/etc/crontab", text)
+        yield from self._read_file("/etc/crontab")
         for name in self._root.list_names("/etc/cron.d"):
             path = f"/etc/cron.d/{name}"
             if name.startswith(".") or not self._root.path(path).is_file():
                 continue
-            data = self._root.read(path)
-            if data is not None:
-                yield self._make(path, data)
+            yield from self._read_file(path)
         for user in self._find_users():
-            data = self.read(Place("crontab", user))
+            path = f"crontab of {user}"
+            try:
+                data = self.read(Place("crontab", user))
+            except BadRequest as error:
+                yield Crontab("crontab", user, path, "", user, unreadable=error.sentence)
+                continue
             if data:
-                yield Crontab("crontab", user, f"crontab of {user}", decode(data), user)
+                yield Crontab("crontab", user, path, decode(data), user)
 
-    def _make(self, path: str, data: bytes) -> Crontab:
-        return Crontab("file", path, path, decode(data), problem=self._find_problem(path, data))
+    def _read_file(self, path: str) -> Iterator[Crontab]:
+        try:
+            data = self._root.read(path)
+        except BadRequest as error:
+            yield Crontab("file", path, path, "", unreadable=error.sentence)
+            return
+        if data is not None:
+            problem = self._find_problem(path, data)
+            yield Crontab("file", path, path, decode(data), problem=problem)
 
     def _find_problem(self, path: str, data: bytes) -> str:
         """Return why cron ignores the file, or ""."""

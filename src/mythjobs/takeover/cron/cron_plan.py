@@ -28,7 +28,8 @@ class Crontab:
     """Text of a crontab and where it is from.
 
     kind, name: of `Place`. user: owner of a user's crontab, "" for files with a user field. path:
-    for messages. problem: why cron ignores the whole file, or "".
+    for messages. problem: why cron ignores the whole file, or "". unreadable: why this program
+    cannot read it, or "".
     """
 
     kind: str
@@ -37,10 +38,15 @@ class Crontab:
     text: str
     user: str = ""
     problem: str = ""
+    unreadable: str = ""
 
 
 def plan_crontab(crontab: Crontab, facts: ImportFacts) -> Iterator[PlanEntry]:
-    """Yield an entry for each line with a command, in their order. Names may be equal."""
+    """Yield an entry for each line with a command, in their order. Names may be equal. A file that
+    cannot be read is one entry."""
+    if crontab.unreadable:
+        place = Place(crontab.kind, crontab.name)
+        yield PlanEntry(place, 0, "", "", crontab.user, ImportMark.DECIDE, (crontab.unreadable,))
     lines = parse_crontab(crontab.text, is_system=not crontab.user, is_cronie=facts.is_cronie)
     seen: dict[str, int] = {}
     for line in lines:

@@ -29,6 +29,7 @@ _NICKNAMES: Final = {
     "hourly": "0 * * * *",
 }
 REBOOT: Final = "@reboot"
+_MAX_LINE: Final = 128 * 1024  # MAX_ARG_STRLEN of Linux
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ def parse_crontab(
     """
     settings: dict[str, str] = {}
     for number, raw in enumerate(text.split("\n"), start=1):
+        if len(raw) > _MAX_LINE:
+            why = "is longer than 128 KiB, the longest argument that the system gives a shell"
+            yield InvalidLine(number, f"{raw[:100]}…", why)
+            continue
         marker = MARKER.match(raw)
         line = raw[marker.end() :] if marker else raw
         if not line.strip(" \t\r") or line.lstrip(" \t").startswith("#"):
@@ -154,14 +159,15 @@ def split_command(command: str, *, is_cronie: bool) -> tuple[str, str | None]:
     cron and others also make one backslash of two in the shell text, cronie does not.
     """
     escapes = "%" if is_cronie else "%\\"
-    text, at = "", 0
+    pieces, at = list[str](), 0
     while at < len(command) and command[at] != "%":
         if command[at] == "\\" and at + 1 < len(command):
             at += 1
-            text += command[at] if command[at] in escapes else f"\\{command[at]}"
+            pieces.append(command[at] if command[at] in escapes else f"\\{command[at]}")
         else:
-            text += command[at]
+            pieces.append(command[at])
         at += 1
+    text = "".join(pieces)
     stdin = _ESCAPED_PERCENT.sub(
         lambda found: "%" if len(found[0]) == 2 else "\n", command[at + 1 :]
     )

@@ -74,15 +74,23 @@ class TimerUnits:
             yield self._read_timer(name)
 
     def _read_timer(self, name: str) -> Timer:
-        timer = self._read_unit(name)
-        problem = ""
-        if timer is None:
+        problem, timer, service = "", None, None
+        try:
+            timer = self._read_unit(name)
+        except BadRequest as error:
+            problem = error.sentence
+        if problem:
+            timer = UnitFile(name)
+        elif timer is None:
             problem = "its file is missing or masked, so systemd does not run it"
             timer = UnitFile(name)
         elif self._root.is_live and self.is_active(name) is False:
             problem = "systemd has not started it (`systemctl status` says why)"
         service_name = timer.value("Timer", "Unit") or f"{name.removesuffix('.timer')}.service"
-        service = self._read_unit(service_name)
+        try:
+            service = self._read_unit(service_name)
+        except BadRequest as error:
+            problem = problem or error.sentence
         return Timer(
             self.kind,
             timer,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from mythjobs.errors import ConfigError, StateNotWritable, StoreFailed, StoreFull
 from mythjobs.store.backends.disk import find_network_file_system
 from mythjobs.store.backends.sqlite import SqliteStore
+from mythjobs.store.backends.wal import WriteAheadLog
 from mythjobs.store.invariants.run import check
 from mythjobs.store.queries.commands import read_queue_counts
 from mythjobs.store.writes.job_state import LeasedJob
@@ -34,6 +37,26 @@ def _submit_until_full(store: SqliteStore) -> None:
     while True:
         with store.transaction() as tx:
             q.queue_job(tx)
+
+
+def test_a_store_does_not_fail_if_no_more_files_can_be_opened(tmp_path: Path) -> None:
+    # A master with as many connections as it may open files exited when its log was to grow.
+    with closing(SqliteStore(tmp_path / "store.db")) as store:
+        with store.transaction() as tx:
+            q.queue_job(tx)
+        log = WriteAheadLog(tmp_path / "store.db", max_bytes=2**24)
+        size = log.read_file_bytes()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+            log.extend(2**22)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert log.read_file_bytes() == size
+        log.extend(2**22)
+        assert log.read_file_bytes() > size
 
 
 def test_a_full_disk_refuses_new_jobs_and_lets_running_jobs_finish(small_disk: Path) -> None:

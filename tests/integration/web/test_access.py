@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +230,42 @@ def test_a_body_below_the_minimum_rate_closes_the_connection(
             assert b"200" in await reader.readline()
 
     run(tmp_path, story)
+
+
+def test_a_master_may_open_as_many_files_as_the_system_lets_it() -> None:
+    program = (
+        "import resource as r; from mythjobs.web.security.connection_limit import raise_file_limit;"
+        "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (100, hard));"
+        "assert raise_file_limit() == (100, hard); assert raise_file_limit() is None;"
+        "assert r.getrlimit(r.RLIMIT_NOFILE) == (hard, hard)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_connections_leave_descriptors_to_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A master with 256 connections exited, because its store could not open a file.
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8, 8))
+    request = f"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}"
+
+    async def story(master: ServedMaster) -> None:
+        async with AsyncExitStack() as stack:
+            for _ in range(4):
+                reader, writer = await stack.enter_async_context(master.raw())
+                writer.write(f"{request}\r\n\r\n".encode())
+                assert b"200" in await reader.readline()  # the master has counted the connection
+            reader, writer = await stack.enter_async_context(master.raw())
+            writer.write(f"{request}\r\n\r\n".encode())
+            answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b'"code":"unreachable"' in answer
+            assert b"has 5 connections, the most that it can serve" in answer
+        assert (await master.api("GET", "/status")).status == 200
+
+    run(tmp_path, story)
+    messages = [each.message for each in caplog.records if "refusing" in each.message]
+    assert [each[:39] for each in messages] == ["refusing requests: 5 connections are op"]
 
 
 def test_a_disconnect_during_the_request_logs_no_traceback(

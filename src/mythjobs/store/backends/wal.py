@@ -86,7 +86,7 @@ class WriteAheadLog:
     def extend(self, used_bytes: int) -> None:
         """Append zeros if the log has little space behind its used part, and sync them.
 
-        Raises StoreFailed. A full disk only leaves the log as it is.
+        Raises StoreFailed. A full disk, or too many open files, only leave the log as it is.
 
         A commit that overwrites a file syncs in 130 µs; one that makes the file longer in 240 µs
         (ext4), because the file's new length has to be written as well. SQLite reads the log
@@ -102,6 +102,8 @@ class WriteAheadLog:
                 self._file_bytes += os.pwrite(log.fileno(), bytes(_SPARE_BYTES), self._file_bytes)
                 os.fdatasync(log.fileno())
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                return
             self._file_bytes = self._max_bytes  # try no more
             self._raise_unless_full(error)
 

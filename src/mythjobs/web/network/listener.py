@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 from mythjobs.protocol.messages import MAX_FRAME_BYTES
 from mythjobs.web.network.link_socket import LinkSocket
 from mythjobs.web.network.sockets import BACKLOG
+from mythjobs.web.security.connection_limit import ConnectionLimit
 from mythjobs.web.security.http_limits import LimitedConnection
 from mythjobs.web.server.errors import App
 
@@ -45,8 +46,15 @@ class Listener:
     """
 
     def __init__(
-        self, app: App, connection: type[LimitedConnection], *, browser_headers: bool
+        self,
+        app: App,
+        connection: type[LimitedConnection],
+        *,
+        browser_headers: bool,
+        limit: ConnectionLimit | None = None,
     ) -> None:
+        """limit: of the connections of several listeners together."""
+        self._limit = limit or ConnectionLimit()
         self._config = uvicorn.Config(
             cast(Any, app),
             http=connection,
@@ -81,7 +89,9 @@ class Listener:
     def make_protocol(self) -> LimitedConnection:
         make = cast(type[LimitedConnection], self._config.http_protocol_class)
         loop = asyncio.get_running_loop()
-        return make(config=self._config, server_state=self._state, app_state={}, _loop=loop)
+        protocol = make(config=self._config, server_state=self._state, app_state={}, _loop=loop)
+        protocol.limit = self._limit
+        return protocol
 
     async def serve(
         self,

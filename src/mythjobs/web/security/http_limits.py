@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from mythjobs.errors import Unreachable
+from mythjobs.web.security.connection_limit import ConnectionLimit
 from mythjobs.web.server.errors import encode_error
 
 # The head of a request must arrive within one interval, its body at 1 kB/s or more. Intervals in
@@ -23,6 +25,9 @@ _HEAD_TOO_LARGE: Final = f"the request's head is larger than {MAX_HEAD_BYTES // 
 class LimitedConnection(HttpToolsProtocol):
     """uvicorn's HTTP connection, with limits for slow requests (slow loris) and large heads."""
 
+    limit: ConnectionLimit  # set by the listener
+    _is_counted = False
+    _is_excess = False  # there are too many connections to answer requests of this one
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
     _received_bytes = 0
@@ -31,6 +36,11 @@ class LimitedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.limit.open(self.loop.time())
+        self._is_counted = True
+        self._is_excess = self.limit.is_exceeded()
+        if self.limit.is_far_exceeded():
+            transport.abort()
         # Completes when the client disconnects.
         self.disconnected: asyncio.Future[None] = self.loop.create_future()
         # uvicorn copies this into the scope of each request and WebSocket.
@@ -39,6 +49,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
+        self._leave_limit()
         self.disconnected.set_result(None)
         super().connection_lost(exc)
 
@@ -59,6 +70,10 @@ class LimitedConnection(HttpToolsProtocol):
             self._start_timer()
 
     def on_headers_complete(self) -> None:
+        if self._is_excess:
+            sentence = self.limit.sentence
+            self._reject(Unreachable.http, sentence, Unreachable.code, Unreachable.exit_code)
+            raise ValueError(sentence)  # ends the parsing of this connection
         # A whole head may arrive in one piece, with a part of the body.
         if self._head_bytes + self._piece_bytes > MAX_HEAD_BYTES:
             lines = (len(name) + len(value) + 4 for name, value in self.headers)
@@ -72,11 +87,24 @@ class LimitedConnection(HttpToolsProtocol):
         self._cancel_timer()
         super().on_message_complete()
 
+    def handle_websocket_upgrade(self) -> None:
+        # The link is another protocol from here on, which does not report its end here. There are
+        # as many links as agents.
+        self._leave_limit()
+        super().handle_websocket_upgrade()
+
+    def _leave_limit(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self.limit.close()
+
     def send_400_response(self, msg: str) -> None:
         """Answer data that is not HTTP, with an error in JSON instead of uvicorn's plain text."""
         self._reject(400, msg)
 
-    def _reject(self, status: int, sentence: str) -> None:
+    def _reject(
+        self, status: int, sentence: str, code: str = "bad_request", exit_code: int = 2
+    ) -> None:
         """Send an error response before the request is complete, and close the connection.
 
         Nothing is sent on a connection that is closing, because it has got its response.
@@ -84,7 +112,7 @@ class LimitedConnection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.report(sentence)
-        body = encode_error("bad_request", sentence, 2)
+        body = encode_error(code, sentence, exit_code)
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),

@@ -10,6 +10,7 @@ from mythjobs.web.network.control import Network
 from mythjobs.web.network.listener import Listener
 from mythjobs.web.network.port import Port
 from mythjobs.web.security.access import AccessControl
+from mythjobs.web.security.connection_limit import ConnectionLimit
 from mythjobs.web.security.http_limits import LimitedConnection, LocalConnection
 from mythjobs.web.security.metrics_access import MetricsAccess
 from mythjobs.web.security.network_access import NetworkAccess, NetworkConnection
@@ -22,11 +23,14 @@ class Listeners:
     def __init__(self, state: StateDir, master: Master, token: str) -> None:
         self.network = Network(state)
         app = build_app(master, master.links, self.network)
-        self._local = Listener(AccessControl(app, None), LocalConnection, browser_headers=False)
+        limit = ConnectionLimit()
+        self._local = Listener(
+            AccessControl(app, None), LocalConnection, browser_headers=False, limit=limit
+        )
         admits = MetricsAccess(state).admits
         plain, secure = AccessControl(app, token, admits), NetworkAccess(app, admits)
-        self._plain = Listener(plain, LimitedConnection, browser_headers=True)
-        self._secure = Listener(secure, NetworkConnection, browser_headers=True)
+        self._plain = Listener(plain, LimitedConnection, browser_headers=True, limit=limit)
+        self._secure = Listener(secure, NetworkConnection, browser_headers=True, limit=limit)
         self._port = Port(self._plain, self._secure)
 
     async def open(self, port: socket.socket, local: socket.socket) -> None:

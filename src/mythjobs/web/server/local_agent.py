@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -26,7 +27,15 @@ log = logging.getLogger(__name__)
 class LocalAgent:
     """Runs the local agent, or attaches to one that an earlier `mythjobs up` left running."""
 
-    def __init__(self, state_dir: StateDir, *, has_scaling: bool = True) -> None:
+    def __init__(
+        self,
+        state_dir: StateDir,
+        *,
+        has_scaling: bool = True,
+        file_limit: tuple[int, int] | None = None,
+    ) -> None:
+        """file_limit: RLIMIT_NOFILE of the agent and its jobs; None: that of this process."""
+        self._file_limit = file_limit
         self._state_dir = state_dir
         self._options = () if has_scaling else ("--no-scaling",)
         self._pidfd = -1
@@ -101,6 +110,10 @@ class LocalAgent:
             start_new_session=True,
         )
         self._pidfd = os.pidfd_open(self._child.pid)
+        if self._file_limit is not None:
+            # The agent reads its limit later than this: its interpreter starts first.
+            with suppress(ProcessLookupError):
+                resource.prlimit(self._child.pid, resource.RLIMIT_NOFILE, self._file_limit)
 
     async def _wait_exit(self) -> None:
         await wait_readable(self._pidfd)

@@ -26,6 +26,7 @@ from mythjobs.master.service import Master
 from mythjobs.model.retention import Retention
 from mythjobs.web.network.sockets import LOOPBACK, bind_path, bind_port
 from mythjobs.web.routes import batches
+from mythjobs.web.security.connection_limit import raise_file_limit
 from mythjobs.web.server.listeners import Listeners
 from mythjobs.web.server.local_agent import LocalAgent
 from mythjobs.web.server.mythtv_bridge import BridgeProcess
@@ -65,7 +66,10 @@ def run_master(
     # long for the thread that runs the master's transactions.
     sys.setswitchinterval(0.0005)
     with locks.acquire(state_dir.master_lock, "a master"):
-        agent = LocalAgent(state_dir, has_scaling=has_scaling) if local_agent else None
+        file_limit = raise_file_limit()
+        agent = None
+        if local_agent:
+            agent = LocalAgent(state_dir, has_scaling=has_scaling, file_limit=file_limit)
         store_location = choose_store(state_dir, store, os.environ)
         # Child processes must not inherit the store's password.
         os.environ.pop(STORE_VARIABLE, None)

@@ -1,0 +1,68 @@
+"""Limit of open connections: the store keeps file descriptors, however many clients connect."""
+
+from __future__ import annotations
+
+import logging
+import resource
+from contextlib import suppress
+from typing import Final
+
+# Descriptors that connections leave to the store, output files and child processes.
+_RESERVED: Final = 128
+# A message about refused connections is logged once in this time.
+_LOG_INTERVAL_S: Final = 60.0
+log = logging.getLogger(__name__)
+
+
+def raise_file_limit() -> tuple[int, int] | None:
+    """Let this process open as many files as it may. Return its former limit, None if unchanged.
+
+    Each `mythjobs run` has three connections, and the usual limit of 1024 files is that of programs
+    which use select(2).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return None
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return soft, hard
+    return None
+
+
+class ConnectionLimit:
+    """Counts the open connections of all listeners, and refuses those that are too many."""
+
+    def __init__(self) -> None:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._files = 2**31 if soft == resource.RLIM_INFINITY else soft
+        self._reserved = min(_RESERVED, self._files // 2)
+        self._open = 0
+        self._logged_s = -_LOG_INTERVAL_S
+
+    @property
+    def sentence(self) -> str:
+        """What a client is told whose request is refused."""
+        return f"the master has {self._open} connections, the most that it can serve; try again"
+
+    def open(self, now_s: float) -> None:
+        """Count a new connection."""
+        self._open += 1
+        if self.is_exceeded() and now_s - self._logged_s >= _LOG_INTERVAL_S:
+            self._logged_s = now_s
+            log.warning(
+                "refusing requests: %d connections are open, and this process may open %d files "
+                "(ulimit -n)",
+                self._open,
+                self._files,
+            )
+
+    def close(self) -> None:
+        self._open -= 1
+
+    def is_exceeded(self) -> bool:
+        """Return whether a request on the newest connection must be refused."""
+        return self._open > self._files - self._reserved
+
+    def is_far_exceeded(self) -> bool:
+        """Return whether the newest connection must be closed at once, without a response."""
+        return self._open > self._files - self._reserved // 2

@@ -12,9 +12,10 @@ def refuse_user(user: str, facts: ImportFacts) -> str:
     if user not in facts.accounts:
         return f"there is no user {user} on this machine, so cron does not run it either"
     if facts.runner not in (user, "root"):
+        starter = "root" if user == "root" else f"{user} or root"
         return (
             f"runs as {user}, and jobs of this queue run as {facts.runner}; import it into a queue "
-            f"that {user} or root has started"
+            f"that {starter} has started"
         )
     return ""
 

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from mythjobs.model.units import humanize_duration
 from mythjobs.model.zone import format_local_time
+from mythjobs.scheduler.capacity import free_slots
 from mythjobs.scheduler.eligibility import (
     ALL_RULES,
     Candidate,
@@ -158,9 +159,12 @@ def _describe(
         case "at_most" | "semaphores":
             return f"waits: {check(candidates[0])}"
         case "room":
-            full = ", ".join(
-                f"{each.machine.name} ({each.machine.jobs} in use)" for each in candidates
-            )
+            machines = [each.machine for each in candidates]
+            if any(free_slots(each.jobs, each.running) > 0 for each in machines):
+                # The load of a machine permits no more jobs, although it has slots.
+                loaded = "; ".join(f"{each.machine.name}: {check(each)}" for each in candidates)
+                return f"waits for room on {loaded}"
+            full = ", ".join(f"{each.name} ({each.jobs} in use)" for each in machines)
             return f"waits for a free slot on {full}"
         case _:
             return f"waits: {details}"

@@ -238,6 +238,15 @@ NAS = a_class(semaphores=(("nas", 1),))
             "no_room",
             "waits for a free slot on attic (4 in use), den (1 in use)",
         ),
+        (
+            # "64 in use" was said of a machine that ran one job and had no CPU time left.
+            [
+                a_candidate(jobs=64, no_room={"flag": "its 2 cores are in use"}),
+                a_candidate("den", jobs=1, running=1),
+            ],
+            "no_room",
+            "waits for room on attic: its 2 cores are in use; den: no free slot (1 in use)",
+        ),
         ([a_candidate(**FORBIDDEN), a_candidate("den")], "starting", "is about to start"),
     ],
 )

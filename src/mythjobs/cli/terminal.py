@@ -16,7 +16,7 @@ from mythjobs.errors import BadRequest
 # set the terminal's title, or disguise other text.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _KEPT_IN_OUTPUT: Final = "\n\t\r"
-_LINE_BREAKS: Final = re.compile("[\n\r\t]+")
+_LINE_BREAKS: Final = re.compile("[\n\r\t\u2028\u2029]+")
 _COLOURS: Final = {
     "queued": "33", "leased": "36", "running": "36", "succeeded": "32", "failed": "31",
     "cancelled": "35", "up": "32", "silent": "31", "away": "33", "disabled": "33",

@@ -89,6 +89,17 @@ def test_the_output_of_pruned_attempts_is_deleted(tmp_path: Path) -> None:
     assert [spool.contains(key) for key in keys] == [False, False, True]
 
 
+def test_a_deleted_spool_is_created_again(tmp_path: Path) -> None:
+    spool = OutputSpool(tmp_path / "spool")
+    (tmp_path / "spool").rmdir()
+    part = spool.open_partial(OutputKey(7, 1, 1), 3)
+    assert part is not None
+    part.write(b"abc")
+    spool.commit([part])
+    assert spool.contains(OutputKey(7, 1, 1))
+    assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o700
+
+
 def test_what_if_validates_the_changed_settings(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await attach_machine(master)

@@ -16,7 +16,7 @@ from mythjobs.cli.terminal import (
 def test_a_plain_table_is_aligned_and_has_one_line_a_row(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rows = [(7, "a\nb", "😀"), (123, "", "x\x1b[2J")]
+    rows = [(7, "a\n\u2028b", "😀"), (123, "", "x\x1b[2J")]
     terminal.print_table(("job", "title", "mark"), rows, ("job",))
     assert capsys.readouterr().out == (
         "job  title  mark\n"

@@ -68,6 +68,15 @@ def test_a_reader_learns_which_bytes_were_overwritten(tmp_path: Path) -> None:
     spool.close()
 
 
+def test_a_deleted_directory_is_created_again(tmp_path: Path) -> None:
+    # All output was lost from then on, until the agent was restarted.
+    path = str(tmp_path / "output" / "1.1.1")
+    spool = OutputFile(path, 4, 4)
+    spool.write(memoryview(b"headtail"))
+    spool.close()
+    assert read_all(path, spool.window) == b"headtail"
+
+
 def test_no_file_is_created_before_the_first_byte(tmp_path: Path) -> None:
     spool = OutputFile(str(tmp_path / "stream"), 10, 10)
     spool.close()

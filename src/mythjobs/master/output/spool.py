@@ -78,6 +78,7 @@ class OutputSpool:
         if path.exists():
             return None
         if not path.parent.is_dir():
+            self._root.mkdir(mode=0o700, exist_ok=True)  # a user may have deleted it
             path.parent.mkdir(mode=0o700, exist_ok=True)
             files.sync_directory(self._root)
         fd = os.open(f"{path}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

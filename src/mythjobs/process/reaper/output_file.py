@@ -85,7 +85,7 @@ class OutputFile:
         try:
             if self._head_fd < 0:
                 flags = os.O_WRONLY | os.O_APPEND | os.O_TRUNC | _OPEN_FLAGS
-                self._head_fd = os.open(self._path, flags, 0o600)
+                self._head_fd = _open_file(self._path, flags)
             while done < len(data):
                 done += os.write(self._head_fd, data[done:])
         except OSError:
@@ -105,7 +105,7 @@ class OutputFile:
         try:
             if self._ring_fd < 0:
                 flags = os.O_WRONLY | os.O_TRUNC | _OPEN_FLAGS
-                self._ring_fd = os.open(self._path + ".tail", flags, 0o600)
+                self._ring_fd = _open_file(self._path + ".tail", flags)
             _write_at(self._ring_fd, memoryview(_RING_TRAILER.pack(self.written_bytes)), size)
             _write_at(self._ring_fd, data[: size - position], position)
             _write_at(self._ring_fd, data[size - position :], 0)
@@ -122,6 +122,15 @@ class OutputFile:
     def close(self) -> None:
         self._close_head()
         self._ring_fd = _close_fd(self._ring_fd)
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Create and open a file. If its directory was deleted, create that again."""
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        os.mkdir(os.path.dirname(path), 0o700)
+        return os.open(path, flags, 0o600)
 
 
 def _close_fd(fd: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from mythjobs.config import files, keys, state, tokens
 from mythjobs.errors import ConfigError
@@ -16,6 +18,30 @@ def test_a_key_is_created_once_and_is_private(tmp_path: Path) -> None:
     assert first.private_bytes_raw() == again.private_bytes_raw()
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
     assert [each.name for each in tmp_path.iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n# a comment\n"])
+def test_a_key_file_is_one_that_other_programs_read_and_write(tmp_path: Path, end: bytes) -> None:
+    key = keys.load_or_create_key(tmp_path / "key")
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    assert (tmp_path / "key").read_bytes() == pem
+    (tmp_path / "key").write_bytes(pem + end)
+    assert keys.load_or_create_key(tmp_path / "key").private_bytes_raw() == key.private_bytes_raw()
+
+
+def test_the_key_of_another_algorithm_is_refused(tmp_path: Path) -> None:
+    pem = X25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (tmp_path / "key").write_bytes(pem)
+    with pytest.raises(ConfigError, match="not an Ed25519 key"):
+        keys.load_or_create_key(tmp_path / "key")
 
 
 def test_the_second_creator_gets_the_first_content(tmp_path: Path) -> None:

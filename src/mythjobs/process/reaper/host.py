@@ -6,7 +6,6 @@ The simulation (docs/simulation.md) runs the reaper on a host of its own.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from mythjobs.process.reaper.connection import AgentSocket
 from mythjobs.process.reaper.journal import ReaperJournal
 from mythjobs.process.reaper.messages import Message
 from mythjobs.process.reaper.native_journal import NativeJournal
+from mythjobs.process.reaper.rmtree import remove_tree
 from mythjobs.process.spawn.native import NativeSpawner
 from mythjobs.process.spawn.pool import THREADS, SpawnPool
 from mythjobs.process.supervise.child import ChildEvents
@@ -94,4 +94,4 @@ class ReaperHost:
 
     def remove_directory(self, directory: str) -> None:
         """Remove the reaper's directory with all that is in it."""
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(directory)

@@ -4,7 +4,6 @@ service, the reaper and its jobs end whenever the service is restarted."""
 from __future__ import annotations
 
 import os
-import shutil
 from typing import Final
 
 from mythjobs.model.systemd import SYSTEMD_BOOTED
@@ -21,7 +20,10 @@ def scope_command(unit: str) -> list[str]:
     """
     if not os.path.isdir(SYSTEMD_BOOTED) or not is_in_service(_read_own_cgroup()):
         return []
-    program = shutil.which("systemd-run")
+    # Only agents call this, and it would take half a megabyte in each reaper.
+    from shutil import which
+
+    program = which("systemd-run")
     if program is None:
         return []
     manager = [] if os.geteuid() == 0 else ["--user"]

@@ -15,6 +15,7 @@ from mythjobs.agent.background_jobs import BackgroundJobs
 from mythjobs.agent.core.attempt import AD_HOC
 from mythjobs.agent.core.leases import PRESSURE
 from mythjobs.agent.measurement.disks import DiskMap
+from mythjobs.agent.measurement.foreign_pressure import ForeignPressure
 from mythjobs.agent.measurement.job_usage import JobUsageReader
 from mythjobs.agent.measurement.machine_load import MachineLoadReader
 from mythjobs.agent.scaling.controller import ScalingController
@@ -47,6 +48,7 @@ class Scaler:
         disks = DiskMap()
         self._load = MachineLoadReader(disks)
         self._usage = JobUsageReader(disks, str(output_directory))
+        self._foreign = ForeignPressure()
         self.controller = ScalingController(self._load.cores, self._load.memory_bytes)
         self._pids: dict[JobKey, int] = {}
         self._background = BackgroundJobs()
@@ -271,6 +273,9 @@ class Scaler:
         leaders = {key: self._pids[key] for key in measured if key in self._pids}
         try:
             counters = self._load.read(self._usage.read(leaders), reaper_pids)
+            if self.controller.needs_foreign_stall:
+                stall_s = self._foreign.read_stall_s(reaper_pids)
+                counters = counters._replace(foreign_stall_s=stall_s)
         except OSError as error:
             # The agent lacks descriptors or memory now. The next reading covers this period, too.
             log.warning("cannot measure the load of this machine: %s", error)
@@ -284,9 +289,9 @@ class Scaler:
             self._saved_ms = now.steady_ms
             self._save()
         for each in changes:
-            log.info(
-                "%s job %d: %s", "freezing" if each.on else "thawing", each.key[0], each.reason
-            )
+            if each.reason:
+                verb = "freezing" if each.on else "thawing"
+                log.info("%s job %d: %s", verb, each.key[0], each.reason)
         return changes
 
     @property

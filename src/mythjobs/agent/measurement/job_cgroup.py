@@ -20,7 +20,7 @@ _IO_BYTES: Final = re.compile(r"\b[rw]bytes=(\d+)")
 
 def find_mount_point(mounts: CgroupMounts) -> str | None:
     """Return where the v2 hierarchy is mounted; None if it is not."""
-    own = _read_path("self")
+    own = read_cgroup_path("self")
     if mounts.unified is None or own is None:
         return None
     if own == "/":
@@ -28,7 +28,8 @@ def find_mount_point(mounts: CgroupMounts) -> str | None:
     return mounts.unified.removesuffix(own) if mounts.unified.endswith(own) else None
 
 
-def _read_path(process: str | int) -> str | None:
+def read_cgroup_path(process: str | int) -> str | None:
+    """Return the v2 cgroup of a process, below the root of the hierarchy; None if unknown."""
     try:
         with open(f"/proc/{process}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
             found = _V2_LINE.search(file.read())
@@ -48,7 +49,7 @@ class JobCgroup:
     def find(mount_point: str | None, leader: int) -> JobCgroup | None:
         """Return the cgroup of a job by the pid of its leader; None if the job has none, or if it
         cannot be read."""
-        path = None if mount_point is None else _read_path(leader)
+        path = None if mount_point is None else read_cgroup_path(leader)
         if path is None or not path.rpartition("/")[0].rpartition("/")[2].startswith(POOL_PREFIX):
             return None
         found = JobCgroup(f"{mount_point}{path}")

@@ -22,6 +22,7 @@ from mythjobs.agent.scaling.counters import JobCounters, JobKey, MachineCounters
 from mythjobs.agent.scaling.disk_state import HEAVY_SHARE, STEADY_PERIODS, DiskState
 from mythjobs.agent.scaling.footprint import SHORT_S, Footprint
 from mythjobs.agent.scaling.freezing import FreezeChange, Freezer, Pressure
+from mythjobs.agent.scaling.machine_figures import MachineFigures, parse_machine_figures
 from mythjobs.agent.scaling.processor import MemoryPressure, ProcessorState
 from mythjobs.agent.scaling.running_job import SETTLED_S, Demand, DiskRate, RunningJob
 
@@ -274,7 +275,12 @@ class ScalingController:
             )
         lost_disk = self._adapt(own_bytes, waiting, elapsed_s, now_s)
         self._has_ended = False
-        return self._freeze_or_thaw(lost_disk, now_s)
+        return self._freeze_or_thaw(lost_disk, counters.foreign_share(last, elapsed_s), now_s)
+
+    @property
+    def needs_foreign_stall(self) -> bool:
+        """Whether the next step() depends on `foreign_stall_s`, which is costly to measure."""
+        return self._freezer.duty_cycle.has_candidate
 
     def _find_known(self, command: str) -> Footprint | None:
         known = self.footprints.get(command)
@@ -351,10 +357,12 @@ class ScalingController:
                 lost_disk = disk
         return lost_disk
 
-    def _freeze_or_thaw(self, lost_disk: str, now_s: float) -> list[FreezeChange]:
+    def _freeze_or_thaw(
+        self, lost_disk: str, foreign_stalled: float | None, now_s: float
+    ) -> list[FreezeChange]:
         running = self._sum_demands()
         is_overloaded = self.processor.count_overload(running.cpu)
-        pressure = Pressure(self._memory.is_high, is_overloaded, lost_disk)
+        pressure = Pressure(self._memory.is_high, is_overloaded, lost_disk, foreign_stalled)
         jobs = list(self._jobs.values())
         found = self._freezer.decide(jobs, self._demands, self.disks, pressure, now_s)
         if found is not None:
@@ -381,20 +389,12 @@ class ScalingController:
         demand = self._demands[job.key]._replace(peak_bytes=0)
         return find_refusal(demand, self._sum_demands(), self._resources())
 
-    # What was learned, to keep it across restarts.
+    # What was learned about the machine itself, to keep it across restarts.
 
     def to_json(self) -> dict[str, Any]:
-        """Return what was learned about the machine itself."""
-        disks = {disk: state.to_json() for disk, state in self.disks.items()}
-        return {"overcommit": round(self.processor.overcommit, 3), "disks": disks}
+        return MachineFigures(self.processor.overcommit, self.disks).to_json()
 
     def load_json(self, value: Mapping[str, Any]) -> None:
         """Set what was learned earlier. Raises ValueError if it is not the result of to_json()."""
-        try:
-            self.processor.overcommit = float(value.get("overcommit", self.processor.overcommit))
-            self.disks = {
-                str(disk): DiskState.from_json(each)
-                for disk, each in value.get("disks", {}).items()
-            }
-        except (AttributeError, TypeError) as error:
-            raise ValueError(f"not a machine's figures: {error}") from None
+        found = parse_machine_figures(value, self.processor.overcommit)
+        self.processor.overcommit, self.disks = found.overcommit, dict(found.disks)

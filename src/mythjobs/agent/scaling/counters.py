@@ -39,7 +39,8 @@ class MachineCounters(NamedTuple):
     cpu_s: busy time of all cores. nice_s: the part that processes with a nice value above 0, as
     jobs, used in user mode. overhead_s: CPU time of the agent and its reapers. memory_stall_s: time
     during which all processes waited for memory. gpu_s: busy time of the GPU's engine; None without
-    a GPU.
+    a GPU. foreign_stall_s: time during which a program that is not a job waited for a disk; None if
+    unknown.
     """
 
     cpu_s: float
@@ -50,3 +51,11 @@ class MachineCounters(NamedTuple):
     jobs: Mapping[JobKey, JobCounters] = {}
     overhead_s: float = 0.0
     gpu_s: float | None = None
+    foreign_stall_s: float | None = None
+
+    def foreign_share(self, last: MachineCounters, elapsed_s: float) -> float | None:
+        """Return the share of the time since `last` in which a program that is not a job waited
+        for a disk; None if unknown."""
+        if self.foreign_stall_s is None or last.foreign_stall_s is None:
+            return None
+        return (self.foreign_stall_s - last.foreign_stall_s) / elapsed_s

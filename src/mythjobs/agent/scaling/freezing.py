@@ -1,5 +1,5 @@
 """Freezing under pressure: which job is frozen, and which frozen job may continue. No job is
-killed, and one job is always left running."""
+killed, and one job is always left running, or runs every other second (duty_cycle.py)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from mythjobs.agent.scaling.admission import Refusal
 from mythjobs.agent.scaling.counters import JobKey
 from mythjobs.agent.scaling.disk_state import HEAVY_SHARE, DiskState
+from mythjobs.agent.scaling.duty_cycle import DutyCycle
 from mythjobs.agent.scaling.running_job import Demand, RunningJob
 
 _FIRST_BACKOFF_S: Final = 5.0
@@ -21,7 +22,7 @@ _MIN_CPU: Final = 0.5
 
 
 class FreezeChange(NamedTuple):
-    """The job is to be frozen (`on`) or thawed. reason: for people."""
+    """The job is to be frozen (`on`) or thawed. reason: for people, empty if it was told before."""
 
     key: JobKey
     on: bool
@@ -30,11 +31,13 @@ class FreezeChange(NamedTuple):
 
 class Pressure(NamedTuple):
     """What is wrong in this period. lost_disk: disk whose additional stream lowered the throughput,
-    or ""."""
+    or "". foreign_stalled: share of the period in which other programs waited for disks, None if
+    unknown."""
 
     is_memory_short: bool
     is_cpu_overloaded: bool
     lost_disk: str = ""
+    foreign_stalled: float | None = None
 
 
 class Freezer:
@@ -43,6 +46,7 @@ class Freezer:
     def __init__(self) -> None:
         self._last_memory_freeze_s = float("-inf")
         self._last_thaw_s = float("-inf")
+        self.duty_cycle = DutyCycle()
 
     def decide(
         self,
@@ -52,7 +56,25 @@ class Freezer:
         pressure: Pressure,
         now_s: float,
     ) -> FreezeChange | None:
-        """Freeze at most one job, mark it, and return the change; None if none has to be frozen."""
+        """Freeze at most one job, or thaw that of the duty cycle; mark it, and return the change.
+        None if there is none."""
+        change = self._find_freeze(jobs, demands, disks, pressure, now_s)
+        if change is not None:
+            return change
+        duty = self.duty_cycle.decide(jobs, demands, disks, pressure.foreign_stalled, now_s)
+        if duty is None:
+            return None
+        duty.job.is_frozen, duty.job.frozen_s, duty.job.heavy_periods = duty.on, now_s, 0
+        return FreezeChange(duty.job.key, duty.on, duty.reason)
+
+    def _find_freeze(
+        self,
+        jobs: Collection[RunningJob],
+        demands: Mapping[JobKey, Demand],
+        disks: Mapping[str, DiskState],
+        pressure: Pressure,
+        now_s: float,
+    ) -> FreezeChange | None:
         active = sorted((each for each in jobs if each.is_active), key=lambda each: each.started_s)
         if len(active) < 2:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mythjobs.agent.scaling.controller import ScalingController
 from mythjobs.agent.scaling.counters import MIB
 from mythjobs.agent.scaling.footprint import Footprint
-from tests.unit.agent.scaling.test_controller import GIB, Machine, known
+from tests.unit.agent.scaling.machine import GIB, Machine, known
 
 
 def test_others_leave_room_for_a_job_that_has_waited_long() -> None:

@@ -54,14 +54,6 @@ def read_number(given: Mapping[str, Any], key: str) -> int:
         ) from None
 
 
-def read_fraction(given: Mapping[str, Any], key: str) -> float:
-    """Return the number of a key, 0 without one. Raises ProtocolError."""
-    try:
-        return float(given.get(key) or 0)
-    except (TypeError, ValueError, OverflowError):
-        raise ProtocolError(f"the backend sent no number as {key}") from None
-
-
 def read_boolean(given: Mapping[str, Any], key: str) -> bool:
     return given.get(key) in (True, "true", "1")
 

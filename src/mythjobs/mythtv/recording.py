@@ -11,7 +11,6 @@ from mythjobs.errors import ProtocolError
 from mythjobs.mythtv.json_values import (
     clean_text,
     read_boolean,
-    read_fraction,
     read_number,
     read_table,
     read_text,
@@ -51,7 +50,6 @@ class Recording:
     program_id: str
     original_airdate: str
     year: int
-    stars: float
     status: int
     size_bytes: int
     basename: str
@@ -67,7 +65,6 @@ class Recording:
     callsign: str
     channel_name: str
     is_commercial_free: bool
-    program_flags: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -117,7 +114,6 @@ def parse_recording(program: Mapping[str, Any]) -> Recording | None:
         program_id=read_text(program, "ProgramId"),
         original_airdate=read_text(program, "Airdate"),
         year=read_number(program, "Year"),
-        stars=read_fraction(program, "Stars"),
         status=read_number(recording, "Status"),
         size_bytes=read_number(recording, "FileSize"),
         basename=read_text(recording, "FileName") or read_text(program, "FileName"),
@@ -133,7 +129,6 @@ def parse_recording(program: Mapping[str, Any]) -> Recording | None:
         callsign=read_text(channel, "CallSign"),
         channel_name=read_text(channel, "ChannelName"),
         is_commercial_free=read_boolean(channel, "CommFree"),
-        program_flags=tuple(filter(None, read_text(program, "ProgramFlagNames").split("|"))),
     )
 
 

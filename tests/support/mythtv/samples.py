@@ -31,7 +31,6 @@ RECORDING = Recording(
     program_id="",
     original_airdate="2019-03-01",
     year=2019,
-    stars=0.0,
     status=RECORDED,
     size_bytes=4182812,
     basename="1001_20260715181300.ts",
@@ -47,5 +46,4 @@ RECORDING = Recording(
     callsign="ERSTES",
     channel_name="Das Erste Test",
     is_commercial_free=False,
-    program_flags=(),
 )

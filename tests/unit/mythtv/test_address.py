@@ -26,7 +26,6 @@ def test_a_config_file_of_mythtv(tmp_path: Path) -> None:
     found = read_config_file(path)
     assert (found.host, found.port, found.user) == ("192.168.1.10", 3306, "mythtv")
     assert found.password == 'p&ss "1"'
-    assert found.local_host == "attic"
     assert "p&ss" not in repr(found)
 
 

@@ -4,8 +4,6 @@ import pytest
 
 from mythjobs.errors import ProtocolError
 from mythjobs.mythtv.protocol.events import (
-    OtherMessage,
-    RecordingListChanged,
     RecordingUpdated,
     SystemEvent,
     parse_event,
@@ -119,14 +117,14 @@ def test_the_other_events_of_a_recording() -> None:
     assert {(each.chanid, each.start_ms) for each in updates} == {(1001, START_MS)}
     assert [each.status for each in updates][:2] == [-2, -2]
     assert updates[-1].status == -3
-    assert RecordingListChanged("ADD", 11) in found
-    assert OtherMessage("DONE_RECORDING", "1 89 -1") in found
+    # What says nothing about one recording is left out, as DONE_RECORDING and UPDATE_FILE_SIZE.
+    assert found.count(None) == len(found) - len(updates) > 20
 
 
-def test_an_update_with_shifted_fields_tells_only_that_something_changed() -> None:
+def test_an_update_with_shifted_fields_is_not_believed() -> None:
     _, hostile = recordings_of("30-recordings-ascending")
     message = ["BACKEND_MESSAGE", "RECORDING_LIST_CHANGE UPDATE", *hostile]
-    assert parse_event(message, 91) == RecordingListChanged("", 0)
+    assert parse_event(message, 91) is None
 
 
 @pytest.mark.parametrize(
@@ -154,10 +152,10 @@ def test_a_status_that_is_no_number_is_not_known(status: str) -> None:
     assert event.recording_status is None
     number = "9" * 5000
     message = ["BACKEND_MESSAGE", f"RECORDING_LIST_CHANGE DELETE {number}", "empty"]
-    assert parse_event(message, 91) == RecordingListChanged("DELETE", 0)
+    assert parse_event(message, 91) is None
     fields = ["5" if each == "chanid" else number for each in program_fields(91)]
     message = ["BACKEND_MESSAGE", "RECORDING_LIST_CHANGE UPDATE", *fields]
-    assert parse_event(message, 91) == RecordingListChanged("", 0)
+    assert parse_event(message, 91) is None
 
 
 def test_replies_are_no_events() -> None:

@@ -6,7 +6,6 @@ from mythjobs.errors import ProtocolError
 from mythjobs.mythtv.json_values import (
     clean_text,
     parse_object,
-    read_fraction,
     read_number,
     read_table,
     read_tables,
@@ -26,12 +25,6 @@ def test_a_number(value: object, number: int) -> None:
 def test_what_is_no_number(value: object) -> None:
     with pytest.raises(ProtocolError, match="as Id"):
         read_number({"Id": value}, "Id")
-
-
-def test_a_fraction() -> None:
-    assert read_fraction({"Stars": "0.5"}, "Stars") == 0.5
-    with pytest.raises(ProtocolError, match="no number as Stars"):
-        read_fraction({"Stars": 10**400}, "Stars")
 
 
 @pytest.mark.parametrize("value", [None, 5, "x", [1, "x", None], {}])

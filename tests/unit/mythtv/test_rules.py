@@ -40,7 +40,6 @@ def test_a_recording_of_the_services_api_is_read() -> None:
     assert (found.recordedid, found.key) == (1, "1001_20260715181300")
     assert (found.title, found.subtitle) == ("Große Reise", "Über die Alpen")
     assert (found.season, found.episode, found.duration_s) == (2, 7, 40.0)
-    assert found.program_flags == ("COMMFLAG", "CUTLIST")
     assert found.basename == f"{found.key}.ts"
 
 

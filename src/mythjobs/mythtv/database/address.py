@@ -27,7 +27,7 @@ _MAX_FILE_BYTES: Final = 1 << 20
 @dataclass(frozen=True, slots=True)
 class DatabaseAddress:
     """Address of MythTV's database. socket: path of a Unix socket, used instead of host and port.
-    local_host: MythTV's name of this machine, if its config.xml gives one. source: for messages."""
+    source: for messages."""
 
     host: str = "127.0.0.1"
     port: int = _DEFAULT_PORT
@@ -35,7 +35,6 @@ class DatabaseAddress:
     password: str = field(default="mythtv", repr=False)
     name: str = "mythconverg"
     socket: str = ""
-    local_host: str = ""
     source: str = ""
 
     @property
@@ -138,7 +137,6 @@ def read_config_file(path: Path) -> DatabaseAddress:
     port = read("Port", "DBPort", str(_DEFAULT_PORT))
     # MythTV writes 0 for the default port.
     number = int(port) if port.isascii() and port.isdecimal() else 0
-    local = (root.findtext("LocalHostName") or "").strip()
     host = read("Host", "DBHostName", default.host)
     return DatabaseAddress(
         host=host,
@@ -146,8 +144,6 @@ def read_config_file(path: Path) -> DatabaseAddress:
         user=read("UserName", "DBUserName", default.user),
         password=read("Password", "DBPassword", default.password),
         name=read("DatabaseName", "DBName", default.name),
-        # MythTV writes this name while none is set.
-        local_host="" if local == "my-unique-identifier-goes-here" else local,
         socket=_find_socket(host),
         source=str(path),
     )

@@ -32,7 +32,6 @@ class RuleJobs:
     id: int
     type: int
     title: str = ""
-    is_inactive: bool = False
     transcode: bool = False
     commflag: bool = False
     metadata: bool = False
@@ -59,7 +58,7 @@ def list_transcode_profiles(database: MythDatabase) -> list[TranscodeProfile]:
 
 def list_rules(database: MythDatabase) -> list[RuleJobs]:
     rows = database.query(
-        "SELECT recordid, type, title, inactive, autotranscode, autocommflag, autometadata, "
+        "SELECT recordid, type, title, autotranscode, autocommflag, autometadata, "
         "autouserjob1, autouserjob2, autouserjob3, autouserjob4, transcoder FROM record "
         "ORDER BY recordid"
     )
@@ -68,7 +67,6 @@ def list_rules(database: MythDatabase) -> list[RuleJobs]:
             id=int(each["recordid"]),
             type=int(each["type"]),
             title=str(each["title"] or ""),
-            is_inactive=bool(each["inactive"]),
             transcode=bool(each["autotranscode"]),
             commflag=bool(each["autocommflag"]),
             metadata=bool(each["autometadata"]),

@@ -28,16 +28,12 @@ _USE_LASTS_MIN: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class RecordedState:
-    """A recording, and what only the database knows of it. fps: 0 if unknown. commflagged: 0 no,
-    1 yes, 2 in progress, 3 commercial free. transcoded: 0 no, 1 yes, 2 in progress."""
+    """A recording, and what only the database has of it. fps: 0 if unknown. transcoder: id of the
+    transcode profile, 0 for autodetect."""
 
     recording: Recording
     fps: float = 0.0
-    commflagged: int = 0
-    transcoded: int = 0
     transcoder: int = 0
-    has_cutlist: bool = False
-    is_delete_pending: bool = False
     findid: int = 0
     parent_rule: int = 0
 
@@ -132,7 +128,6 @@ def _parse(row: Row) -> RecordedState:
         program_id=text("programid"),
         original_airdate="" if date.startswith("0000") else date,
         year=number("airdate"),
-        stars=float(row.get("stars") or 0.0),
         status=RECORDED,  # the table has complete recordings only
         size_bytes=number("filesize"),
         basename=text("basename"),
@@ -148,16 +143,11 @@ def _parse(row: Row) -> RecordedState:
         callsign=text("callsign"),
         channel_name=text("channel"),
         is_commercial_free=row.get("commmethod") == _NO_COMMERCIALS,
-        program_flags=(),
     )
     return RecordedState(
         recording=recording,
         fps=float(row.get("fps") or 0.0),
-        commflagged=number("commflagged"),
-        transcoded=number("transcoded"),
         transcoder=number("transcoder"),
-        has_cutlist=bool(number("cutlist")),
-        is_delete_pending=bool(number("deletepending")),
         findid=number("findid"),
         parent_rule=number("parentid"),
     )

@@ -103,7 +103,6 @@ def _parse_rule(rule: Mapping[str, Any]) -> RuleJobs:
         id=read_number(rule, "Id"),
         type=TEMPLATE if "Template" in read_text(rule, "Type") else _ANY_TYPE,
         title=read_text(rule, "Title"),
-        is_inactive=rule.get("Inactive") is True,
         transcode=rule.get("AutoTranscode") is True,
         commflag=rule.get("AutoCommflag") is True,
         metadata=rule.get("AutoMetaLookup") is True,

@@ -46,33 +46,20 @@ class RecordingUpdated:
     status: int
 
 
-@dataclass(frozen=True)
-class RecordingListChanged:
-    """Recordings came or went. `recordedid` is 0 if the backend does not name one."""
-
-    kind: str  # ADD, DELETE, or empty
-    recordedid: int
-
-
-@dataclass(frozen=True)
-class OtherMessage:
-    name: str
-    arguments: str
-
-
-MonitorEvent = SystemEvent | RecordingUpdated | RecordingListChanged | OtherMessage
+MonitorEvent = SystemEvent | RecordingUpdated
 
 
 def parse_event(message: Sequence[str], version: int) -> MonitorEvent | None:
-    """Return the event in a BACKEND_MESSAGE, None for any other message."""
+    """Return the event in a BACKEND_MESSAGE; None for another message, and for events that say
+    nothing about one recording."""
     if len(message) < 2 or message[0] != "BACKEND_MESSAGE":
         return None
     name, _, rest = message[1].partition(" ")
     if name == "SYSTEM_EVENT":
         return _parse_system_event(rest)
-    if name == "RECORDING_LIST_CHANGE":
-        return _parse_list_change(rest.split(), message[2:], version)
-    return OtherMessage(name, rest)
+    if name == "RECORDING_LIST_CHANGE" and rest.split()[:1] == ["UPDATE"]:
+        return _parse_update(message[2:], version)
+    return None
 
 
 def _parse_system_event(text: str) -> SystemEvent:
@@ -91,22 +78,15 @@ def _parse_system_event(text: str) -> SystemEvent:
     return SystemEvent(name, fields)
 
 
-def _parse_list_change(
-    arguments: Sequence[str], fields: Sequence[str], version: int
-) -> MonitorEvent | None:
-    kind = arguments[0] if arguments else ""
-    if kind == "UPDATE":
-        program = parse_program(fields, version)
-        if program is None:
-            # A text with the separator in it shifts the fields: only "something changed" is known.
-            return RecordingListChanged("", 0)
-        numbers = [_parse_number(program[each]) for each in ("chanid", "recstartts", "recstatus")]
-        chanid, start_s, status = numbers
-        if chanid is None or start_s is None or status is None:
-            return RecordingListChanged("", 0)
-        return RecordingUpdated(chanid, start_s * 1000, status)
-    number = _parse_number(arguments[1]) if len(arguments) > 1 else None
-    return RecordingListChanged(kind, number or 0)
+def _parse_update(fields: Sequence[str], version: int) -> RecordingUpdated | None:
+    program = parse_program(fields, version)
+    if program is None:
+        return None  # a text with the separator in it has shifted the fields
+    numbers = [_parse_number(program[each]) for each in ("chanid", "recstartts", "recstatus")]
+    chanid, start_s, status = numbers
+    if chanid is None or start_s is None or status is None:
+        return None
+    return RecordingUpdated(chanid, start_s * 1000, status)
 
 
 def _parse_number(text: str) -> int | None:

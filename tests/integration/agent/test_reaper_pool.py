@@ -63,6 +63,10 @@ class Handler:
                     return each
             await self.wait_change()
 
+    async def wait_synced(self, seq: int) -> None:
+        while not any(m["type"] == "synced" and m["seq"] >= seq for m in self.messages):
+            await self.wait_change()
+
     async def wait_change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
@@ -190,8 +194,8 @@ def test_jobs_of_a_reaper_that_cannot_even_be_killed_are_ended(tmp_path: Path) -
         async with run_pool(pool):
             leader = os.pidfd_open(await pool.start_job(1, ["sleep", "600"]))
             pool.reapers.send(pool.handler.ready[-1], [start(2, ["true"])])
-            await pool.handler.wait_for("synced")
-            await pool.handler.wait_for("ended", 2)
+            end = await pool.handler.wait_for("ended", 2)
+            await pool.handler.wait_synced(end["seq"])
             pid = pool.reaper_pid
             disk.freeze()
             # Its start record is never written: a thread of the reaper is in the kernel for good.

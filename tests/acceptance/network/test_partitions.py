@@ -113,14 +113,23 @@ def test_a_short_cut_has_no_effect(
     network: Network, machines: tuple[Machine, Machine], tmp_path: Path
 ) -> None:
     first, second = machines
-    before = second.read_log().count(_LOST)
     witness = Witness(first, tmp_path, terms=KEEP)
-    network.set_link(up=False)
-    witness.wait_for(1, 2)
-    network.set_link(up=True)
-    witness.wait_for(1, 12)
+
+    def cut() -> bool:
+        """Cut the cable for two tenths of a second. Return whether the connection was lost."""
+        lost, connected = (second.read_log().count(each) for each in (_LOST, _CONNECTED))
+        network.set_link(up=False)
+        witness.wait_for(1, 2)
+        network.set_link(up=True)
+        witness.wait_for(1, 12)
+        if second.read_log().count(_LOST) == lost:
+            return False
+        second.wait_for(_CONNECTED, connected + 1)
+        return True
+
+    # On a busy machine a cut may last longer than the connection may be silent.
+    assert not all(cut() for _ in range(5))
     assert witness.finish() == ["attic"]
-    assert second.read_log().count(_LOST) == before
 
 
 @pytest.mark.parametrize("sender", [0, 1], ids=["from the master", "to the master"])

@@ -50,15 +50,21 @@ class DatabaseServer:
         self._user = pwd.getpwuid(os.geteuid()).pw_name
         self.socket = directory / "socket"
         self._process: subprocess.Popen[bytes] | None = None
-        with (directory / "log").open("ab") as output:
-            subprocess.run(
+        # A server that starts removes the temporary tables of all that have the same directory.
+        temporary = directory / "tmp"
+        temporary.mkdir()
+        self._env = os.environ | {"TMPDIR": str(temporary)}
+        log = directory / "log"
+        with log.open("ab") as output:
+            done = subprocess.run(
                 [
                     install, "--no-defaults", f"--datadir={directory}/data", f"--user={self._user}",
                     "--auth-root-authentication-method=normal", "--skip-test-db",
                     "--innodb-log-file-size=4M",
                 ],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._env,
             )  # fmt: skip
+        assert done.returncode == 0, log.read_text()
 
     def start(self) -> None:
         """Start the server, and wait until it accepts connections."""
@@ -70,7 +76,8 @@ class DatabaseServer:
                     f"--socket={self.socket}", f"--pid-file={self._directory}/pid",
                     f"--user={self._user}", *self._options,
                 ],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=_end_with_parent,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._env,
+                preexec_fn=_end_with_parent,
             )  # fmt: skip
         _wait_ready(self._process, self.socket, log)
 

@@ -75,13 +75,11 @@ def whole_trees_end(contain: bool) -> None:
 def before_the_first_instruction() -> None:
     text = "ulimit -Sn; nice; umask"
     wish = {resource.RLIMIT_NOFILE: (100, 100)}
-    done = MythSystem.shell(text, nice=5, umask=0o27, rlimits=wish, io="idle").run()
-    own = os.getpriority(os.PRIO_PROCESS, 0)
+    # An ordinary user may only become nicer than this process already is.
+    nice = min(os.getpriority(os.PRIO_PROCESS, 0) + 5, 19)
+    done = MythSystem.shell(text, nice=nice, umask=0o27, rlimits=wish, io="idle").run()
     assert done.outcome == Exited(0), done
-    assert done.stdout.read().split() in (
-        [b"100", b"5", b"0027"],
-        [b"100", b"%d" % (own + 5), b"0027"],
-    )
+    assert done.stdout.read().split() == [b"100", b"%d" % nice, b"0027"]
 
 
 def limits_of_trees(contained: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.cli.conftest import Call
+from tests.integration.cli.samples import STATUS
 from tests.integration.cli.scripted import Master, error
 from tests.integration.cli.test_command import editor
 
@@ -129,6 +130,18 @@ def test_schedules_are_listed(call: Call, master: Master) -> None:
     assert json.loads(call("schedules", "--json").out) == found
     master.answers["GET schedules"] = {"zone": "UTC", "schedules": []}
     assert "there are no schedules" in call("schedules").err
+
+
+def test_status_names_schedules_that_cannot_be_used(call: Call, master: Master) -> None:
+    why = 'zone: time zone "Europe/Gone" is not known on this machine'
+    aside = {"kind": "schedule", "id": 3, "command": "", "error": "KeyError", "since_ms": 1}
+    master.answers["GET status"] = STATUS | {
+        "unusable_schedules": [{"name": "night", "error": why}],
+        "set_aside": [aside],
+    }
+    error = call("status").err
+    assert f"the schedule night submits no jobs: {why}; change it with `mythjobs schedule" in error
+    assert "job 3" not in error  # the number is the one of a schedule
 
 
 def test_a_schedule_is_shown_with_its_ticks(call: Call) -> None:

@@ -22,6 +22,7 @@ from mythjobs.master.isolation import OwnWork, describe_error
 from mythjobs.master.metrics.observation import CountingCursor, TurnCost
 from mythjobs.master.schedules import requests as schedule_requests
 from mythjobs.protocol.messages import AgentMessage, Heartbeat
+from mythjobs.store.backends.disk import RESERVE_BYTES
 from mythjobs.store.open import Store
 from mythjobs.store.transaction import RetryTransaction, Transaction
 
@@ -61,7 +62,10 @@ _GROWING: Final = (
     | schedule_requests.RunSchedule
     | schedule_requests.BackfillSchedule
 )
-_DISK_FULL: Final = "the disk of the store is full; free space there, then try again"
+_DISK_FULL: Final = (
+    f"the disk of the store is full: {2 * RESERVE_BYTES >> 20} MiB must be free; free space there, "
+    "then try again"
+)
 
 
 @dataclass(slots=True)

@@ -89,6 +89,10 @@ def test_submits_are_rejected_while_the_disk_is_full(small_disk: Path) -> None:
             break
     assert isinstance(answer, StoreFull)
     assert answer.http == 507
+    # A disk of 14 MiB was called full with 14 MiB free.
+    again = program.submit()
+    assert isinstance(again, StoreFull)
+    assert "16 MiB must be free" in again.sentence
     # Requests that finish existing jobs still work.
     [acted] = program.ask(requests.CancelJobs([1], "anna"))
     assert (acted.done, acted.state) == ("cancelled", "cancelled")

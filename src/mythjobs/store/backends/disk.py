@@ -10,6 +10,8 @@ from typing import Final
 
 from mythjobs.model.mountinfo import find_mount
 
+# Size of the reserve file of a store; twice as much must be free to create it.
+RESERVE_BYTES: Final = 8 * 2**20
 # Types of network file systems. SQLite's manual warns that their locks and fsync may not work.
 _NETWORK_TYPES: Final = frozenset(
     ("9p", "afs", "ceph", "cifs", "coda", "glusterfs", "lustre", "nfs", "nfs4", "smb3", "smbfs")

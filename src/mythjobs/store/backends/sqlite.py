@@ -15,7 +15,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from mythjobs.errors import ConfigError, StateNotWritable, StoreFailed, StoreFull
-from mythjobs.store.backends.disk import DiskReserve, find_network_file_system, make_private
+from mythjobs.store.backends.disk import (
+    RESERVE_BYTES,
+    DiskReserve,
+    find_network_file_system,
+    make_private,
+)
 from mythjobs.store.backends.wal import WriteAheadLog
 from mythjobs.store.migrate import migrate
 from mythjobs.store.transaction import Store, Transaction
@@ -24,7 +29,6 @@ from mythjobs.store.writes import counters
 # Size of the write-ahead log from which a checkpoint follows a transaction. Only the writing
 # connection runs checkpoints.
 CHECKPOINT_BYTES: Final = 16 * 2**20
-RESERVE_BYTES: Final = 8 * 2**20
 _MAX_LOG_BYTES: Final = 2 * CHECKPOINT_BYTES
 
 _FATAL_CODES: Final = frozenset(

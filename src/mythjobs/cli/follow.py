@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from mythjobs import clock
@@ -13,6 +13,8 @@ from mythjobs.cli.waiting import RetryWindow, format_held, get_job, has_ended, i
 from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, Unreachable
 from mythjobs.model.units import humanize_size
+from mythjobs.protocol.output_frames import MEDIA_TYPE as FRAMES
+from mythjobs.protocol.output_frames import OutputFrameDecoder
 
 # Interval for polling a job that has not started; doubled from the first value to the last.
 _FIRST_POLL_S: Final = 0.01
@@ -44,7 +46,8 @@ class OutputFollower:
         self._stream = stream
         self._write = write
         self._attempt = 0
-        self._offset = 0
+        # Position in the attempt's stream, and how many bytes before it were not kept.
+        self._offset = self._missing_bytes = 0
         self._failing_since_ms: int | None = None
 
     def skip(self, attempt: int, offset: int) -> None:
@@ -97,30 +100,51 @@ class OutputFollower:
         """Return the number of bytes of the attempt's output that were not copied."""
         for each in job["attempts"]:
             if each["n"] == self._attempt and len(each["output"]) >= self._stream:
-                return max(0, int(each["output"][self._stream - 1][0]) - self._offset)
-        return 0
+                written = int(each["output"][self._stream - 1][0])
+                return self._missing_bytes + max(0, written - self._offset)
+        return self._missing_bytes
 
     def _start_attempt(self, attempt: int) -> None:
         if self._attempt and not self._quiet:
             terminal.print_message(f"job {self._job_id} runs again, attempt {attempt}")
         self._attempt = attempt
-        self._offset = 0
+        self._offset = self._missing_bytes = 0
 
     def _copy_output(self, job: Json) -> bool:
         """Copy the attempt's output. Return False if the connection was lost before its end."""
-        query = {"stream": self._stream, "attempt": self._attempt, "follow": True}
+        query = {
+            "stream": self._stream,
+            "attempt": self._attempt,
+            "follow": True,
+            "framed": True,
+            "offset": self._offset,
+        }
         path = f"jobs/{self._job_id}/output"
+        decoder = OutputFrameDecoder(self._write_piece)
+        is_framed = False
+
+        def read_headers(headers: Mapping[str, str]) -> None:
+            # A master of an older version ignores `framed`, and sends the bytes alone.
+            nonlocal is_framed
+            is_framed = headers.get("content-type") == FRAMES
+
+        def write(data: bytes) -> None:
+            if is_framed:
+                decoder.feed(data)
+            else:
+                self._write_piece(self._offset, data)
+
         try:
-            client = self._retry.client()
-            client.stream(path, {**query, "offset": self._offset}, self._write_chunk)
+            self._retry.client().stream(path, query, write, read_headers)
         except Unreachable as error:
             self._record_failure(job, error)
             return False
         self._failing_since_ms = None
         return True
 
-    def _write_chunk(self, data: bytes) -> None:
-        self._offset += len(data)
+    def _write_piece(self, offset: int, data: bytes) -> None:
+        self._missing_bytes += max(0, offset - self._offset)
+        self._offset = offset + len(data)
         self._failing_since_ms = None
         self._write(data)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mythjobs.protocol.output_frames import MEDIA_TYPE, encode_frame
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import attempt, failed, job, succeeded
 from tests.integration.cli.scripted import Answer, Master, Reply, Request, environment, error
@@ -15,8 +16,11 @@ from tests.integration.cli.scripted import Answer, Master, Reply, Request, envir
 BYTES = bytes(range(256)) * 3 + b"no line end"
 
 
-def output(*chunks: bytes, dropped: int = 0, whole: bool = True) -> Reply:
-    return Reply(200, {"X-Attempt": "1", "X-Dropped": str(dropped)}, chunks, whole)
+def output(
+    *chunks: bytes, dropped: int = 0, whole: bool = True, headers: dict[str, str] | None = None
+) -> Reply:
+    common = {"X-Attempt": "1", "X-Dropped": str(dropped)}
+    return Reply(200, common | (headers or {}), chunks, whole)
 
 
 def test_log_writes_the_exact_bytes(master: Master) -> None:
@@ -78,6 +82,24 @@ def test_a_followed_log_resumes_at_its_offset(call: Call, master: Master) -> Non
     queries = [each.query for each in master.requests if each.path.endswith("output")]
     assert [each["offset"] for each in queries] == ["0", "2"]
     assert {each["follow"] for each in queries} == {"true"}
+
+
+def test_a_followed_log_resumes_after_bytes_that_were_not_kept(call: Call, master: Master) -> None:
+    ended = succeeded(attempts=[attempt(1, output=[[96, 2, 6]])])
+    looks: list[Answer] = [running(), running(), ended]
+    frames = [encode_frame(0, b"ab") + encode_frame(90, b"cd"), encode_frame(92, b"efgh")]
+    kind = {"Content-Type": MEDIA_TYPE}
+    parts: list[Answer] = [
+        output(frames[0][:-1], whole=False, headers=kind),
+        output(frames[1], headers=kind),
+    ]
+    master.answers |= {"GET jobs/7": looks, "GET jobs/7/output": parts}
+    # The frame that the lost connection cut off is not sent again from its begin.
+    done = call("log", "7", "-f")
+    assert (done.code, done.out) == (0, "abcefgh")
+    assert "89 bytes" in done.err
+    queries = [each.query for each in master.requests if each.path.endswith("output")]
+    assert [(each["offset"], each["framed"]) for each in queries] == [("0", "true"), ("91", "true")]
 
 
 def test_a_followed_log_continues_with_the_next_attempt(call: Call, master: Master) -> None:

@@ -14,6 +14,7 @@ import uvloop
 from mythjobs.master.output.reader import AttemptOutput
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import TRANSFER_WINDOW_BYTES
+from mythjobs.protocol.output_frames import MEDIA_TYPE, encode_frame
 from tests.integration.master.link_fixtures import FakeAgent
 from tests.integration.web.served_master import ServedMaster, run, serve_master
 
@@ -85,6 +86,44 @@ def test_the_last_lines_of_a_running_attempt_are_those_written_so_far(tmp_path: 
         answer = await pending
         assert (answer.body, answer.headers["x-end"]) == (b"fo", "510")
         assert "x-dropped" not in answer.headers
+        await agent.socket.close()
+
+    run(tmp_path, story)
+
+
+def test_frames_tell_where_bytes_are_missing(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        path = master.state_dir.output / "0/7.1.1"
+        path.parent.mkdir()
+        path.write_bytes(b"headtail")
+        for offset, frames in (
+            (0, [(0, b"head"), (96, b"tail")]),
+            (2, [(2, b"ad"), (96, b"tail")]),
+            (4, [(96, b"tail")]),
+            (50, [(96, b"tail")]),
+            (98, [(98, b"il")]),
+            (100, []),
+        ):
+            _fake_attempt(master, (100, 4, 4))
+            answer = await master.api("GET", f"/jobs/7/output?framed=true&offset={offset}")
+            assert answer.headers["content-type"] == MEDIA_TYPE
+            assert answer.body == b"".join(encode_frame(*each) for each in frames)
+
+    run(tmp_path, story)
+
+
+def test_frames_of_a_running_attempt_tell_where_bytes_are_missing(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        agent = await _agent(master)
+        _fake_attempt(master, is_ended=False)
+        waiting = asyncio.ensure_future(
+            master.api("GET", "/jobs/7/output?follow=true&framed=true&offset=2")
+        )
+        fetch = await agent.receive_fetch()
+        await agent.send_chunk(fetch.transfer, 2, b"one")
+        await agent.send_chunk(fetch.transfer, 70, b"two")
+        await agent.send_messages(m.OutputEnd(fetch.transfer))
+        assert (await waiting).body == encode_frame(2, b"one") + encode_frame(70, b"two")
         await agent.socket.close()
 
     run(tmp_path, story)

@@ -21,6 +21,7 @@ from mythjobs.master.output.transfers import (
 from mythjobs.model.output_window import LastLines, OutputWindow
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.codec import OutputChunk
+from mythjobs.protocol.output_frames import encode_frame
 
 # Maximum time for which a request that follows output waits for a disconnected agent. An agent
 # that restarts reconnects within a second.
@@ -125,11 +126,19 @@ class OutputReader:
     # The following methods are called by the HTTP API.
 
     async def read(
-        self, job: int, n: int | None, stream: int, offset: int, *, follow: bool
+        self,
+        job: int,
+        n: int | None,
+        stream: int,
+        offset: int,
+        *,
+        follow: bool,
+        framed: bool = False,
     ) -> RequestedOutput:
         """Read a stream's kept bytes from an offset in the stream; dropped bytes are omitted.
 
         n: attempt number, by default the last. follow: keep reading until the attempt ends.
+        framed: return frames with the offset of each piece (protocol/output_frames.py).
         Raises NoSuchJob, and Unreachable if the output is on a machine that is not connected.
         """
         attempt = await self._store.find_attempt_output(job, n)
@@ -137,17 +146,15 @@ class OutputReader:
         window = attempt.window(stream)
         if window is not None and (window.written <= offset or window.dropped == window.written):
             return RequestedOutput(attempt.n, window.dropped, 0, _stream_nothing())
-        if window is not None and attempt.data:
-            data = attempt.data[stream - 1][window.place(offset)[0] :]
-            return RequestedOutput(attempt.n, window.dropped, len(data), _stream_bytes(data))
-        if window is not None and await asyncio.to_thread(self._spool.contains, key):
-            at, _ = window.place(offset)
-            length = window.head + window.tail - at
-            return RequestedOutput(
-                attempt.n, window.dropped, length, self._stream_from_spool(key, at)
-            )
+        format_pieces = _make_frames if framed else _drop_positions
+        if window is not None and (
+            attempt.data or await asyncio.to_thread(self._spool.contains, key)
+        ):
+            length = window.head + window.tail - window.place(offset)[0]
+            chunks = format_pieces(self._stream_kept(attempt, key, window, offset))
+            return RequestedOutput(attempt.n, window.dropped, None if framed else length, chunks)
         self._find_peer(attempt, job)
-        chunks = _drop_positions(self._stream_from_agent(attempt, key, offset, follow))
+        chunks = format_pieces(self._stream_from_agent(attempt, key, offset, follow))
         if not follow:
             # Wait for the first chunk: an error before it can still set the HTTP status.
             chunks = await _await_first_chunk(chunks)
@@ -221,17 +228,16 @@ class OutputReader:
             window = attempt.window(key.stream)
             if window is not None and window.written <= offset:
                 return
-            if window is not None and attempt.data:
-                yield window.written, attempt.data[key.stream - 1][window.place(offset)[0] :]
-                return
-            if window is None or not await asyncio.to_thread(self._spool.contains, key):
+            if window is None or not (
+                bool(attempt.data) or await asyncio.to_thread(self._spool.contains, key)
+            ):
                 raise Unreachable(
                     f"cannot read output of job {key.job}: machine {attempt.machine} does not "
                     "have it now; try again in a moment"
                 )
-            async with aclosing(self._stream_from_spool(key, window.place(offset)[0])) as rest:
-                async for data in rest:
-                    yield window.written, data
+            async with aclosing(self._stream_kept(attempt, key, window, offset)) as rest:
+                async for position, data in rest:
+                    yield position, data
             return
 
     def _start_transfer(
@@ -241,6 +247,26 @@ class OutputReader:
         self._transfers.add(transfer)
         peer.send(m.OutputFetch(transfer.number, *key, offset=offset, follow=follow))
         return transfer
+
+    async def _stream_kept(
+        self, attempt: AttemptOutput, key: OutputKey, window: OutputWindow, offset: int
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Yield the kept bytes of an ended attempt, from the store or the spool, in pieces without
+        a gap, each with the position after it in the stream."""
+        at = window.place(offset)[0]
+        if attempt.data:
+            chunks = _stream_bytes(attempt.data[key.stream - 1][at:])
+        else:
+            chunks = self._stream_from_spool(key, at)
+        async with aclosing(chunks):
+            async for data in chunks:
+                left = data
+                while left:
+                    # Split a chunk that contains the end of the head and the begin of the tail.
+                    size = min(len(left), window.head - at) if at < window.head else len(left)
+                    at += size
+                    yield (at if at <= window.head else at + window.dropped), left[:size]
+                    left = left[size:]
 
     async def _stream_from_spool(self, key: OutputKey, at: int) -> AsyncGenerator[bytes, None]:
         chunks = self._spool.read_chunks(key, at)
@@ -254,6 +280,14 @@ class OutputReader:
                     await self._agent_added.wait()
         except TimeoutError:
             pass  # the caller's next call of _find_peer() raises Unreachable
+
+
+async def _make_frames(
+    pieces: AsyncGenerator[tuple[int, bytes], None],
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(pieces):
+        async for position, data in pieces:
+            yield encode_frame(position - len(data), data)
 
 
 async def _drop_positions(

@@ -15,11 +15,13 @@ from litestar.response.base import ASGIResponse
 
 from mythjobs.errors import BadRequest, MythJobsError, NoSuchJob
 from mythjobs.master.output.reader import RequestedOutput
+from mythjobs.protocol.output_frames import MEDIA_TYPE as FRAMES
 from mythjobs.web.routes.request import ApiRequest, get_master
 from mythjobs.web.routes.validation import check_job_id, check_range
 from mythjobs.web.server.errors import Receive, Send
 from mythjobs.web.server.openapi import BytesOperation, error_responses
 
+_BYTES: Final = "application/octet-stream"
 _MAX_OFFSET: Final = 2**63 - 1
 _MAX_ATTEMPT_NUMBER: Final = 2**31 - 1
 _MAX_LINES: Final = 1_000_000
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 class OutputResponse(ASGIResponse):
     """Response that streams job output. An error or a disconnect of the client truncates it."""
 
-    def __init__(self, reading: RequestedOutput) -> None:
+    def __init__(self, reading: RequestedOutput, media_type: str = _BYTES) -> None:
         headers = {"x-attempt": str(reading.n)}
         if reading.dropped is not None:
             headers["x-dropped"] = str(reading.dropped)
@@ -37,7 +39,7 @@ class OutputResponse(ASGIResponse):
             headers["content-length"] = str(reading.length)
         if reading.end is not None:
             headers["x-end"] = str(reading.end)
-        super().__init__(media_type="application/octet-stream", headers=headers)
+        super().__init__(media_type=media_type, headers=headers)
         self._chunks = reading.chunks
 
     # Do not let Litestar set Content-Length to 0. A body without this header is sent in chunks, and
@@ -77,7 +79,7 @@ async def _wait_disconnect(receive: Receive) -> None:
 @get(
     "/jobs/{job_id:int}/output",
     summary="Read a job's output",
-    media_type="application/octet-stream",
+    media_type=_BYTES,
     operation_class=BytesOperation,
     response_description="The bytes",
     responses=error_responses(NoSuchJob),
@@ -103,6 +105,7 @@ async def read_output(
     attempt: FromQuery[int | None] = None,
     follow: FromQuery[bool] = False,
     lines: FromQuery[int | None] = None,
+    framed: FromQuery[bool] = False,
 ) -> OutputResponse:
     if stream not in (1, 2):
         raise BadRequest("stream: must be 1 (standard output) or 2 (standard error)")
@@ -114,10 +117,13 @@ async def read_output(
     number = check_job_id(job_id)
     if lines is not None:
         check_range(lines, "lines", 0, _MAX_LINES)
-        if follow or offset:
-            raise BadRequest("lines: goes with neither follow nor offset; follow from X-End")
+        if follow or offset or framed:
+            raise BadRequest(
+                "lines: goes with neither follow, offset nor framed; follow from X-End"
+            )
         return OutputResponse(await outputs.read_last_lines(number, attempt, stream, lines))
-    return OutputResponse(await outputs.read(number, attempt, stream, offset, follow=follow))
+    reading = await outputs.read(number, attempt, stream, offset, follow=follow, framed=framed)
+    return OutputResponse(reading, FRAMES if framed else _BYTES)
 
 
 ROUTES: Final[list[Any]] = [read_output]

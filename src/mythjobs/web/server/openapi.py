@@ -24,6 +24,7 @@ from litestar.openapi.spec import (
 
 import mythjobs
 from mythjobs.errors import MythJobsError
+from mythjobs.protocol.output_frames import MEDIA_TYPE as FRAMES
 from mythjobs.web.server.errors import ErrorBody
 
 # Error codes by HTTP status that every route may return, from the HTTP parser, AccessControl or
@@ -55,12 +56,16 @@ def error_responses(*errors: type[MythJobsError]) -> dict[int, ResponseSpec]:
 
 @dataclass
 class BytesOperation(Operation):
-    """OpenAPI operation whose response body is raw bytes, and whose headers are integers."""
+    """OpenAPI operation whose response body is raw bytes or frames, and whose headers are
+    integers."""
 
     def __post_init__(self) -> None:
         success = (self.responses or {})["200"]
         assert isinstance(success, OpenAPIResponse)
-        success.content = {"application/octet-stream": OpenAPIMediaType(schema=Schema())}
+        success.content = {
+            "application/octet-stream": OpenAPIMediaType(schema=Schema()),
+            FRAMES: OpenAPIMediaType(schema=Schema()),
+        }
         for header in (success.headers or {}).values():
             # Litestar gives a header without a value no schema, which OpenAPI requires.
             assert isinstance(header, OpenAPIHeader)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.integration.cli.samples import STATUS
 from tests.integration.cli.scripted import Master, environment
@@ -36,6 +37,27 @@ def test_completion_scripts_are_printed(master: Master) -> None:
         done = master.run("completion", shell)
         assert done.returncode == 0
         assert b"_MYTHJOBS_COMPLETE" in done.stdout
+        assert done.stdout.count(b"\n") > 10  # printed as one line, it is no script
+
+
+def test_the_completion_script_of_bash_completes(master: Master, tmp_path: Path) -> None:
+    master.answers["GET jobs"] = {"jobs": [{"id": 70, "command": "a", "state": "queued"}]}
+    program = tmp_path / "mythjobs"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mythjobs "$@"\n')
+    program.chmod(0o755)
+    script = (
+        f'PATH={tmp_path}:$PATH; eval "$(mythjobs completion bash)"; COMP_WORDS=(mythjobs "$@"); '
+        'COMP_CWORD=$#; _mythjobs_completion mythjobs; echo "${COMPREPLY[@]}"'
+    )
+    for words, completed in ((["cance"], "cancel"), (["show", "7"], "70"), (["wait", "7"], "70")):
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", *words],
+            env=environment(MYTHJOBS_STATE_DIR=str(master.root)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.stdout.split(), done.stderr) == ([completed], "")
 
 
 def test_names_and_ids_are_completed_from_the_master(master: Master) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from mythjobs.cli import terminal
 from mythjobs.cli.session import command
 
 
@@ -24,4 +23,4 @@ def completion(context: click.Context, shell: str) -> None:
     completion_class = get_completion_class(shell)
     assert completion_class is not None
     group = context.find_root().command
-    terminal.print_line(completion_class(group, {}, "mythjobs", "_MYTHJOBS_COMPLETE").source())
+    print(completion_class(group, {}, "mythjobs", "_MYTHJOBS_COMPLETE").source())

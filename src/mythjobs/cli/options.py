@@ -286,6 +286,12 @@ class StatesType(click.ParamType[tuple[str, ...]]):
                 )
         return states
 
+    def shell_complete(
+        self, context: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        given, comma, _ = incomplete.rpartition(",")
+        return _complete([(f"{given}{comma}{each}", "") for each in JobState], incomplete)
+
 
 class CeilingType(click.ParamType["int | str"]):
     """Maximum number of jobs at once, or `auto` for none."""

@@ -80,5 +80,6 @@ def test_names_and_ids_are_completed_from_the_master(master: Master) -> None:
     assert complete("submit", "tr") == ["transcode"]
     assert complete("show", "7") == ["70", "71"]
     assert "submit" in complete("su")
+    assert complete("jobs", "--state", "queued,r") == ["queued,running"]
     master.answers.clear()
     assert complete("show", "7") == []

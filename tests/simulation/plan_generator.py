@@ -10,6 +10,7 @@ import msgspec
 from mythjobs.protocol.messages import HEARTBEAT_S
 from tests.simulation.plan import MASTER, Fault, Plan, Step
 from tests.simulation.schedule_workload import generate_schedules
+from tests.simulation.short_jobs import add_short_jobs
 from tests.simulation.simulator import NOON_MS
 from tests.simulation.workload import DAILY_WINDOWS, Calendar, WorkloadGenerator
 
@@ -36,6 +37,7 @@ def generate_plan(seed: int, *, machines: int = 3, jobs: int = 8, hours: float =
     work += generate_schedules(seed, [str(each["name"]) for each in commands], calm_ms)
     work += _draw_controls(seed, machines, calm_ms)
     faults = generate_faults(random, machines, calm_ms)
+    faults += add_short_jobs(seed, calm_ms, commands, settings, work)
     if random.random() < 0.6:
         submit_times_ms = [each.at_ms for each in work if each.action == "submit"]
         for _ in range(random.randint(1, 5)):

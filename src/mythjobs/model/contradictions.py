@@ -59,7 +59,7 @@ def new_schedule_from_table(table: toml.Table, *, known_zone: bool = True) -> Sc
     """
     schedule = schedule_from_table(table, known_zone=known_zone)
     if isinstance(schedule.when, Between):
-        _check_hours(table, schedule, 60.0 * schedule.when.minutes)
+        _check_hours(schedule, 60.0 * schedule.when.minutes)
     late_s, within_s = schedule.late_after_s, schedule.start_within_s
     if late_s is not None and within_s is not None and late_s >= within_s:
         raise DefinitionError(
@@ -70,7 +70,7 @@ def new_schedule_from_table(table: toml.Table, *, known_zone: bool = True) -> Sc
     return schedule
 
 
-def _check_hours(table: toml.Table, schedule: Schedule, hours_s: float) -> None:
+def _check_hours(schedule: Schedule, hours_s: float) -> None:
     """Check that delays are shorter than the hours of `between`, whose end cancels a job."""
     backoff_s = schedule.backoff_s if schedule.failures else None
     for key, delay_s in (

@@ -64,7 +64,7 @@ class ScalingController:
         self._last: MachineCounters | None = None
         self._last_s = 0.0
         # Usage of jobs that ended since the last step, beyond what the last step saw of them.
-        self._ended_cpu_s = self._ended_gpu_s = 0.0
+        self._ended_cpu_s = 0.0
         self._ended_bytes: Counter[str] = Counter()
         self._has_ended = False
 
@@ -141,7 +141,6 @@ class ScalingController:
 
     def _count_end(self, before: JobCounters, final: JobCounters) -> None:
         self._ended_cpu_s += max(final.cpu_s - before.cpu_s, 0.0)
-        self._ended_gpu_s += max(final.gpu_s - before.gpu_s, 0.0)
         for disk, moved in final.moved_bytes.items():
             self._ended_bytes[disk] += max(moved - before.moved_bytes.get(disk, 0), 0)
 
@@ -162,7 +161,7 @@ class ScalingController:
     def find_refusal(self, command: str) -> Refusal | None:
         """Return why no further job of the command may start now, or None if one may."""
         if self._is_short(command):
-            return self._check_short(command)
+            return self._check_short()
         return self._check(command, self._sum_demands(), Counter())
 
     def count_room(self, command: str) -> int:
@@ -201,7 +200,7 @@ class ScalingController:
         known = self.footprints.get(command)
         return known is not None and known.is_short
 
-    def _check_short(self, command: str) -> Refusal | None:
+    def _check_short(self) -> Refusal | None:
         count = len(self._short)
         if count >= self.short_limit:
             return Refusal("", f"{count} jobs that last less than half a second run already")
@@ -292,7 +291,7 @@ class ScalingController:
         """Separate the jobs' use from that of other programs. Return the jobs' bytes by disk."""
         own_cpu_s = self._ended_cpu_s + counters.overhead_s - last.overhead_s
         own_bytes, self._ended_bytes = self._ended_bytes, Counter()
-        self._ended_cpu_s = self._ended_gpu_s = 0.0
+        self._ended_cpu_s = 0.0
         rates: dict[str, DiskRate] = {}
         for disk, now in counters.disks.items():
             before = last.disks.get(disk, now)

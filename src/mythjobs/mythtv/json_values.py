@@ -55,6 +55,7 @@ def read_number(given: Mapping[str, Any], key: str) -> int:
 
 
 def read_boolean(given: Mapping[str, Any], key: str) -> bool:
+    """Return whether the value is true; version 1 of the API sends texts."""
     return given.get(key) in (True, "true", "1")
 
 

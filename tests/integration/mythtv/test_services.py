@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from mythjobs.errors import BadRequest, NotAllowed, ProtocolError, Unreachable
+from mythjobs.mythtv.importer.installation import read_installation_from_services
 from mythjobs.mythtv.services.client import Services
 from tests.support.mythtv.digest_login import DigestLogin
 from tests.support.mythtv.services import (
@@ -182,6 +183,21 @@ def test_the_fake_notices_requests_that_were_never_recorded(
         services.get("Dvr/GetJobs")
     assert fake.unrecorded == ["GET /Dvr/GetRecorded?Nonsense=1", "GET /Dvr/GetJobs"]
     fake.unrecorded.clear()
+
+
+def test_rules_and_profiles_in_the_texts_of_the_older_api(
+    fake: FakeServices, services: Services
+) -> None:
+    recorded = services.get("Dvr/GetRecordScheduleList")
+    rule = recorded["RecRuleList"]["RecRules"][0]
+    on = dict.fromkeys(("AutoTranscode", "AutoUserJob2"), "true")
+    off = dict.fromkeys(("AutoCommflag", "AutoMetaLookup", "AutoUserJob1"), "false")
+    fake.answers["Dvr/GetRecordScheduleList"] = {
+        "RecRuleList": {"RecRules": [rule | on | off | {"Id": "7", "Transcoder": "27"}]}
+    }
+    [found] = read_installation_from_services(services, "test").rules
+    assert (found.id, found.transcoder, found.transcode, found.commflag) == (7, 27, True, False)
+    assert found.userjobs[:2] == (False, True)
 
 
 def test_another_program_on_the_port(fake: FakeServices, services: Services) -> None:

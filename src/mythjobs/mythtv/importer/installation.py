@@ -10,7 +10,14 @@ from mythjobs.errors import ProtocolError
 from mythjobs.mythtv.database import profiles, settings
 from mythjobs.mythtv.database.connection import MythDatabase, read_schema
 from mythjobs.mythtv.database.profiles import RuleJobs, TranscodeProfile
-from mythjobs.mythtv.json_values import Json, read_number, read_table, read_tables, read_text
+from mythjobs.mythtv.json_values import (
+    Json,
+    read_boolean,
+    read_number,
+    read_table,
+    read_tables,
+    read_text,
+)
 from mythjobs.mythtv.services.client import Services
 
 TEMPLATE: Final = 11  # record.type: values of new rules; it records nothing
@@ -103,14 +110,14 @@ def _parse_rule(rule: Mapping[str, Any]) -> RuleJobs:
         id=read_number(rule, "Id"),
         type=TEMPLATE if "Template" in read_text(rule, "Type") else _ANY_TYPE,
         title=read_text(rule, "Title"),
-        transcode=rule.get("AutoTranscode") is True,
-        commflag=rule.get("AutoCommflag") is True,
-        metadata=rule.get("AutoMetaLookup") is True,
+        transcode=read_boolean(rule, "AutoTranscode"),
+        commflag=read_boolean(rule, "AutoCommflag"),
+        metadata=read_boolean(rule, "AutoMetaLookup"),
         userjobs=(
-            rule.get("AutoUserJob1") is True,
-            rule.get("AutoUserJob2") is True,
-            rule.get("AutoUserJob3") is True,
-            rule.get("AutoUserJob4") is True,
+            read_boolean(rule, "AutoUserJob1"),
+            read_boolean(rule, "AutoUserJob2"),
+            read_boolean(rule, "AutoUserJob3"),
+            read_boolean(rule, "AutoUserJob4"),
         ),
         transcoder=read_number(rule, "Transcoder"),
     )

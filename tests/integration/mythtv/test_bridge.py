@@ -91,6 +91,14 @@ def find_job(bridge: RunningBridge, recording: str) -> dict[str, Any] | None:
     return jobs[0] if jobs else None
 
 
+def wait_running(bridge: RunningBridge) -> dict[str, Any]:
+    """Return the job that runs. The row says so as soon as it is leased."""
+    [job] = wait_for(
+        lambda: [each for each in bridge.jobs("gated") if each["state"] == "running"], bridge.log
+    )
+    return job
+
+
 def find_uses(bridge: RunningBridge) -> list[dict[str, Any]]:
     assert bridge.database is not None
     return bridge.database.query("SELECT * FROM inuseprograms WHERE hostname = %s", NAME)
@@ -153,7 +161,7 @@ def test_a_job_from_mythtvs_screens_runs_here_and_is_shown_there(
     row = bridge.wait_row(row_id, 4)
     assert row["hostname"] == NAME
     wait_for(lambda: bridge.row(row_id)["comment"] == "42 % completed" or None, bridge.log)
-    [job] = [each for each in bridge.jobs("gated") if each["state"] == "running"]
+    job = wait_running(bridge)
     arguments = job["arguments"]
     assert (arguments["title"], arguments["jobid"]) == ("Große Reise", str(row_id))
     assert arguments["use_cutlist"] == "yes"
@@ -186,7 +194,7 @@ def test_a_stop_reaches_the_process_and_a_restart_runs_it_again(
 ) -> None:
     row_id = bridge.insert_row()
     bridge.wait_row(row_id, 4)
-    [job] = [each for each in bridge.jobs("gated") if each["state"] == "running"]
+    job = wait_running(bridge)
     bridge.command_row(row_id, 8)  # restart
     wait_for(
         lambda: [j for j in bridge.jobs("gated") if j["state"] == "running" and j != job

@@ -231,6 +231,13 @@ def test_the_help_names_every_limit(call: Call) -> None:
     assert all(each in limits for each in BOUND_KEYS)
 
 
+def test_input_without_end_is_refused(master: Master) -> None:
+    command = " ".join(master.command("submit", "thumbnail", "--each", "-"))
+    done = master.run_raw(["/bin/sh", "-c", f"yes '{{\"n\": 1}}' | {command}"])
+    assert done.returncode == 2
+    assert b"stdin has more than 100000 argument sets, the most of a batch; split it" in done.stderr
+
+
 def test_stdin_is_streamed(master: Master) -> None:
     done = master.run("submit", "thumbnail", "--each", "-", input=b'{"title": "x"}\n')
     assert (done.returncode, done.stderr) == (0, b"")

@@ -39,12 +39,19 @@ def read_pieces(
 ) -> Iterator[tuple[int, bytes]]:
     """Yield JSON lines in pieces, each with the number of jobs read so far.
 
-    The file is read while it is sent, so a pipe may have any length. Appends the line number of
+    The file is read while it is sent, so it is not held in memory. Appends the line number of
     each job to `line_numbers`. Raises BadRequest that names the file and the line.
     """
+    from mythjobs.protocol.requests import MAX_BATCH_JOBS
+
     count, lines, size = 0, list[bytes](), 0
     try:
         for line, arguments in _read_sets(source, name):
+            if count == MAX_BATCH_JOBS:
+                raise BadRequest(
+                    f"{name} has more than {MAX_BATCH_JOBS} argument sets, the most of a batch; "
+                    "split it"
+                )
             encoded = _encode_set(arguments, name, line, defaults)
             count, size = count + 1, size + len(encoded)
             lines.append(encoded)

@@ -24,7 +24,7 @@ def read_text(path: str) -> str:
     except IsADirectoryError:
         raise DefinitionError("", f"{path} is a directory; name the .toml file in it") from None
     except OSError as error:
-        name = path or '""'
+        name = {"": '""', "-": "stdin"}.get(path, path)
         raise DefinitionError("", f"cannot read {name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1

@@ -42,6 +42,11 @@ def new_command_from_table(table: toml.Table) -> Command:
             "windows.grace",
             'closing = "freeze" ends no job, so a grace has no effect; remove one of them',
         )
+    if command.notify.kinds == () and command.notify.template:
+        raise DefinitionError(
+            "notify.template",
+            "has no effect, because events = [] sends nothing; remove one of them",
+        )
     for each in command.parameters:
         if each.dash and each.type is ParameterType.PATH:
             raise DefinitionError(

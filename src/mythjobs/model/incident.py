@@ -18,6 +18,8 @@ KINDS: Final = {
     "batch": "all jobs of a batch have ended",
     "channel": "messages to another channel fail",
 }
+# Kinds of incidents that concern a machine, and no command.
+MACHINE_KINDS: Final = frozenset(("lost", "returned"))
 # Kinds that a channel gets if its owner names none: all trouble, and the ends of trouble.
 DEFAULT_KINDS: Final = tuple(each for each in KINDS if each != "batch")
 # Kinds that end the notification of another kind, by their own kind.

@@ -233,7 +233,8 @@ def test_the_help_names_every_limit(call: Call) -> None:
 
 def test_input_without_end_is_refused(master: Master) -> None:
     command = " ".join(master.command("submit", "thumbnail", "--each", "-"))
-    done = master.run_raw(["/bin/sh", "-c", f"yes '{{\"n\": 1}}' | {command}"])
+    pipeline = f"yes '{{\"n\": 1}}' | {command}"
+    done = master.run_raw([b"/bin/sh", b"-c", pipeline.encode()])
     assert done.returncode == 2
     assert b"stdin has more than 100000 argument sets, the most of a batch; split it" in done.stderr
 

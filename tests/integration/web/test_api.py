@@ -163,6 +163,12 @@ DEEP = b'{"definition": {"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
         ("POST", "/jobs", {"command": "note", "subject": "x" * 1_000_000}, ""),
         ("POST", "/jobs", {"command": "note", "key": "\ud800"}, ""),
         ("POST", "/jobs", {"command": "run"}, ""),
+        (
+            "POST",
+            "/jobs",
+            {"command": "run", "run": {"argv": ["true"]}, "arguments": {"a": 1}},
+            "arguments",
+        ),
         ("POST", "/jobs/cancel", {"ids": []}, "ids"),
         ("POST", "/commands", DEEP, ""),
         ("POST", "/commands", {"definition": {}}, "argv"),

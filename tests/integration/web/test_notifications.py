@@ -66,9 +66,9 @@ def test_invalid_channels_are_refused_with_the_reason(tmp_path: Path) -> None:
             refused = await master.api("POST", f"/channels/{name}", body)
             assert refused.status in (400, 404), body
             assert reason in refused.json["message"]
-        unknown = await master.api("POST", "/snooze", {"name": "x", "until_ms": 1})
+        unknown = await master.api("POST", "/snooze", {"name": "x", "until_ms": 4_000_000_000_000})
         assert "no channel, command, schedule or machine" in unknown.json["message"]
-        none = await master.api("POST", "/snooze", {"until_ms": 1})
+        none = await master.api("POST", "/snooze", {"until_ms": 4_000_000_000_000})
         assert "no channel to snooze" in none.json["message"]
         assert (await master.api("GET", "/channels")).json["channels"] == []
 

@@ -30,6 +30,7 @@ HOURS = SCHEDULE | {"between": "02:00-05:00"}
             "limits.on_breach",
             '"retry" contradicts retry.on, which lacks "breached"',
         ),
+        ({"notify": {"events": [], "template": "{title}"}}, "notify.template", "sends nothing"),
         ({"windows": {"closing": "freeze", "grace": "1m"}}, "windows.grace", "ends no job"),
         (
             {"parameters": [{"name": "p", "type": "path", "dash": True}]},

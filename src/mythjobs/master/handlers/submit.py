@@ -100,6 +100,8 @@ def _check_submit(submit: Submit) -> None:
         raise BadRequest("key must not have a NUL character")
     if (submit.command == RUN) != (submit.run is not None):
         raise BadRequest('command "run" needs a program to run, and no other command takes one')
+    if submit.run is not None and submit.arguments:
+        raise BadRequest('arguments: command "run" has no parameters; add them to argv')
 
 
 def check_common(submit: Submit | BatchSubmit) -> None:

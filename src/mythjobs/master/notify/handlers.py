@@ -15,7 +15,7 @@ from mythjobs.master.notify.turn_notify import make_machine_incident
 from mythjobs.master.requests import Request
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.command import RUN
-from mythjobs.model.incident import Incident
+from mythjobs.model.incident import MACHINE_KINDS, Incident
 from mythjobs.model.units import humanize_duration
 from mythjobs.store.writes import channels, commands, notifications
 from mythjobs.store.writes.channels import ChannelRow, is_heartbeat
@@ -36,6 +36,11 @@ def add_channel(turn: TurnContext, request: r.AddChannel) -> str:
         raise Conflict(f"there are {MAX_CHANNELS} channels; remove one first")
     for name in request.commands:
         turn.catalog.find_command(turn.tx, name)
+    if request.commands and set(request.kinds) <= MACHINE_KINDS:
+        raise BadRequest(
+            f"channel {request.name} would get nothing: {' and '.join(sorted(request.kinds))} is "
+            "about machines, and the channel gets only what concerns some commands; omit them"
+        )
     if found is not None:
         channels.remove(turn.tx, found.row.channel_id)
     row = ChannelRow(
@@ -95,6 +100,8 @@ def snooze(turn: TurnContext, request: r.Snooze) -> str:
     Raises BadRequest if there is nothing of this name.
     """
     until_ms = request.until_ms
+    if until_ms is not None and until_ms <= turn.now.wall_ms:
+        raise BadRequest(f"the end of the snooze, {turn.format_time(until_ms)}, is in the past")
     targets = turn.state.notify.targets
     if not request.name or request.name in targets:
         chosen = [targets[request.name]] if request.name else list(targets.values())

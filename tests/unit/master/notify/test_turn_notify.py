@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mythjobs.errors import NoSuchChannel
+from mythjobs.errors import BadRequest, NoSuchChannel
 from mythjobs.master.attempts.restore import prepare_restored_store
 from mythjobs.master.notify import requests as r
 from mythjobs.model.incident import DEFAULT_KINDS
@@ -253,6 +253,15 @@ def test_a_snoozed_channel_gets_one_message_afterwards(master: Harness) -> None:
     master.advance(2 * HOUR_S)
     with master.store.snapshot() as tx:
         assert len(channels.read_due_messages(tx, master.now.wall_ms, 10)) == 1
+
+
+def test_settings_without_effect_are_refused(master: Harness) -> None:
+    master.define()
+    with pytest.raises(BadRequest, match="would get nothing: lost and returned is about machines"):
+        add_channel(master, kinds=["lost", "returned"], commands=["flag"])
+    add_channel(master, kinds=["lost", "failed"], commands=["flag"])
+    with pytest.raises(BadRequest, match=r"the end of the snooze, .*, is in the past"):
+        master.request(r.Snooze("flag", master.now.wall_ms))
 
 
 def test_a_snoozed_command_is_announced_afterwards_with_its_count(master: Harness) -> None:

@@ -147,6 +147,38 @@ def test_output_is_held_back_until_it_is_released_or_too_long(tmp_path: Path) ->
         sink.close()
 
 
+class FaultyFile(OutputFile):
+    """The first write of a part fails with an internal error."""
+
+    has_failed = False
+
+    def _write_head(self, data: memoryview) -> int:
+        if not self.has_failed:
+            self.has_failed = True
+            raise MemoryError
+        return super()._write_head(data)
+
+
+def test_an_internal_error_of_the_writer_drops_bytes_and_blocks_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # Otherwise the reaper would wait for the output for ever before it reports the end.
+    writer, is_written = OutputWriter(), threading.Event()
+    stream = OutputSink(writer, FaultyFile(str(tmp_path / "stream"), 1000, 10), is_written.set)
+    stream.release()
+    stream.write(memoryview(b"lost"))
+    assert is_written.wait(10)
+    is_written.clear()
+    stream.write(memoryview(b"kept"))
+    assert is_written.wait(10)
+    assert not stream.has_queued
+    assert stream.window == (8, 0, 4)
+    assert "MemoryError" in capfd.readouterr().err
+    # The bytes of the failed write take no space in the queue any more.
+    assert writer.reserve(8 * 2**20)
+    stream.close()
+
+
 @pytest.mark.slow
 def test_a_hanging_disk_drops_bytes_and_blocks_nothing(tmp_path: Path) -> None:
     # Opening a FIFO without a reader blocks as a dead network file system does.

@@ -159,9 +159,14 @@ class OutputSink:
             for part in parts:
                 if isinstance(part, int):
                     self._file.drop(part)
-                else:
+                    continue
+                done += len(part)
+                try:
                     self._file.write(memoryview(part))
-                    done += len(part)
+                except Exception:
+                    # The end of the attempt waits for this thread. The file has counted the bytes.
+                    log_exception()
+                    self._file.drop(0)
             self.window = self._file.window
         self._on_written()
         return done

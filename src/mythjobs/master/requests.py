@@ -283,8 +283,11 @@ class Attach(Request, frozen=True):
 
 
 class Attached(Struct, frozen=True):
+    """name: of the machine at the master, whatever its hello says."""
+
     machine_id: int
     jobs: int
+    name: str
     footprints: dict[str, FootprintRow] = {}
     control: Control | None = None
 

@@ -40,7 +40,7 @@ class FakeMasterPort:
         self.attached.append(request)
         if self.refuse:
             raise NotAllowed(self.refuse)
-        return Attached(machine_id=ATTIC, jobs=4)
+        return Attached(machine_id=ATTIC, jobs=4, name="attic")
 
     def post(self, message: Message) -> None:
         self.posted.put_nowait(message)

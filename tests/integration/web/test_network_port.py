@@ -122,8 +122,10 @@ def test_what_is_refused_is_logged_without_secrets(
             "only agents can use this port from the network; use mythjobs on the master's machine",
         ]
         assert causes[2].startswith("the TLS handshake failed (")
-        await join(make_state(tmp_path, "attic"), token)
-        assert "machine attic has joined with a token" in caplog.messages
+        await join(make_state(tmp_path, "attic"), token, "cellar")
+        assert "machine cellar has joined with a token" in caplog.messages
+        await shake_hands(make_state(tmp_path, "attic"))  # its hello says attic
+        assert "machine cellar connected" in caplog.messages
         assert joining.format_token(token).split(".")[3].partition("@")[0] not in caplog.text
 
     caplog.set_level("INFO")

@@ -80,7 +80,9 @@ def attach_machine(
     if machine.has_scaling:
         found = command_usage.read_for_machine(turn.tx, machine.machine_id)
         rows = {name: json.loads(row) for name, row in found.items()}
-    return Attached(machine.machine_id, machine.max_jobs, rows, encode_control(machine.control))
+    return Attached(
+        machine.machine_id, machine.max_jobs, machine.name, rows, encode_control(machine.control)
+    )
 
 
 def _admit_machine(turn: TurnContext, request: Attach, rights: str) -> Machine:

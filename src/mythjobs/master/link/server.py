@@ -108,6 +108,7 @@ class LinkServer:
         try:
             attached = await self._attach(agent, hello, peer)
             if attached is not None:
+                agent.name = attached.name
                 await agent.send_handshake(self._make_welcome(challenge, hello, peer, attached))
                 peer.on_identified()
                 self._close_superseded(attached.machine_id)

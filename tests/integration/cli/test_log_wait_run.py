@@ -271,6 +271,13 @@ def test_run_reports_a_breach(master: Master) -> None:
     assert done.stderr == b"mythjobs: job 7: ended because it exceeded its wall limit\n"
 
 
+def test_run_names_the_machine_that_it_wants(master: Master) -> None:
+    ad_hoc(master, succeeded())
+    assert master.run("run", "--machine", "attic", "--prefer", "cellar", "true").returncode == 0
+    sent = master.requests[0].json
+    assert (sent["machine"], sent["prefer"]) == ("attic", "cellar")
+
+
 def test_run_sends_limits_and_warns_if_no_machine_enforces_them(master: Master) -> None:
     ad_hoc(master, succeeded())
     why = "will wait: no machine can run it: attic cannot enforce memory by itself"

@@ -82,6 +82,7 @@ def join(session: Session, master: str | None, name: str | None) -> None:
     import socket
 
     from mythjobs.agent import joining
+    from mythjobs.config import locks
     from mythjobs.config.state import open_state
     from mythjobs.protocol.joining import is_token, parse_endpoint, parse_token
 
@@ -100,7 +101,12 @@ def join(session: Session, master: str | None, name: str | None) -> None:
             state, endpoint, own_name, _show_code, lambda: time.sleep(_POLL_S)
         )
     terminal.print_line(f"joined the master at {joined.endpoint} as {joined.name}")
-    terminal.print_line("start the agent with `mythjobs agent`")
+    lock = locks.try_acquire(state.agent.lock)
+    if lock is None:
+        terminal.print_line("the agent that runs here connects by itself")
+    else:
+        lock.close()
+        terminal.print_line("start the agent with `mythjobs agent`")
 
 
 def _list_masters() -> None:

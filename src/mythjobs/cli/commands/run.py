@@ -12,7 +12,7 @@ import click
 
 from mythjobs.cli import terminal
 from mythjobs.cli.commands.run_output import OutputThreads
-from mythjobs.cli.options import DURATION, SIZE, TEXT
+from mythjobs.cli.options import DURATION, MACHINE, SIZE, TEXT
 from mythjobs.cli.paths import get_current_directory, is_utf8
 from mythjobs.cli.session import Session, command, pass_session
 from mythjobs.cli.waiting import (
@@ -31,6 +31,7 @@ from mythjobs.model.units import format_duration
 
 _EXAMPLES: Final = """Examples:
   mythjobs run -- rsync -a /srv/tv/ backup:/srv/tv/
+  mythjobs run --machine attic -- df -h /srv/tv
   mythjobs run --wall 10m --priority 20 -- sh -c 'make clean && make'
   mythjobs run --memory 2GiB --processes 200 --nice 10 --io idle -- ./unpack"""
 _IO_CLASSES: Final = IO_CLASSES[1:]
@@ -72,6 +73,8 @@ class _Terminated(KeyboardInterrupt):
 @click.option(
     "--progress-regex", type=TEXT, metavar="REGEX", help="Find its progress in its output."
 )
+@click.option("--machine", type=MACHINE, default="", help="Run only on this machine.")
+@click.option("--prefer", type=MACHINE, default="", help="Run on this machine if there is room.")
 @click.option("--retry", is_flag=True, help="Start it again if its machine or reaper fails.")
 @click.option("--comment", type=TEXT, default="", help="A note, shown with the job.")
 @pass_session
@@ -83,6 +86,8 @@ def run(
     priority: int,
     progress: str | None,
     progress_regex: str | None,
+    machine: str,
+    prefer: str,
     retry: bool,
     comment: str,
     **limits: Any,
@@ -112,6 +117,8 @@ def run(
             **_format_progress(progress, progress_regex),
         },
         "priority": priority,
+        "machine": machine,
+        "prefer": prefer,
         "comment": comment,
         "limits": _format_limits(limits),
     }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from mythjobs.model.bounds import TREE_LIMITS, Bounds, names_of_set_bounds
+from mythjobs.model.command import RUN
 from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.model.machine_policy import (
     ALLOW_ALL,
@@ -169,9 +170,17 @@ def _check_limits(candidate: Candidate) -> str:
     missing = sorted(needed - machine.can)
     if not missing:
         return ""
-    is_optional = set(missing) <= set(TREE_LIMITS)
-    hint = "; best_effort = true starts the job without these limits" if is_optional else ""
-    return f"cannot enforce {', '.join(missing)} by itself{hint}"
+    return (
+        f"cannot enforce {', '.join(missing)} by itself{_find_limits_hint(missing, requirements)}"
+    )
+
+
+def _find_limits_hint(missing: Sequence[str], requirements: Requirements) -> str:
+    if not set(missing) <= set(TREE_LIMITS):
+        return ""
+    if requirements.command == RUN:  # it has no definition
+        return "; cancel the job, and run it without these limits"
+    return "; best_effort = true starts the job without these limits"
 
 
 def _check_zone(candidate: Candidate) -> str:

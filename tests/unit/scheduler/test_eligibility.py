@@ -128,6 +128,10 @@ def test_a_limit_that_a_machine_cannot_enforce_breaks_a_rule_unless_best_effort_
         "limits": "cannot enforce memory by itself; "
         "best_effort = true starts the job without these limits"
     }
+    # `mythjobs run` has no definition in which to set that.
+    assert broken_rules(a_class(command="run"), bare, settings) == {
+        "limits": "cannot enforce memory by itself; cancel the job, and run it without these limits"
+    }
     assert broken_rules(a_class(best_effort=True), bare, settings) == {}
     assert broken_rules(a_class(), a_machine(), settings) == {}
     # best_effort covers limits of the process tree only; an output limit is not one.

@@ -41,6 +41,9 @@ from mythjobs.process import PIPE, Exited, Limits, MythSystem, Process, Stopped
         lambda: MythSystem(["a"], keep=(1.5, 2)),  # type: ignore[arg-type]
         lambda: MythSystem(["a"], limits={"wall_s": 1}),  # type: ignore[arg-type]
         lambda: MythSystem(["a"], nice="5"),  # type: ignore[arg-type]
+        lambda: MythSystem(["a"], nice=10**20),
+        lambda: MythSystem(["true"]).run().stdout.head("a"),  # type: ignore[arg-type]
+        lambda: MythSystem(["true"]).run().stdout.tail(1.5),  # type: ignore[arg-type]
         lambda: MythSystem(["a"], umask=1.0),  # type: ignore[arg-type]
         lambda: MythSystem(["a"], umask="022"),  # type: ignore[arg-type]
         lambda: MythSystem(["a"], user=0),  # type: ignore[arg-type]

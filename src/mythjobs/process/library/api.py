@@ -258,8 +258,8 @@ def _make_setup(
 ) -> ChildSetup:
     """Return the settings that the child applies before exec. Raises ValueError for values that are
     invalid on every machine, and for an unknown user."""
-    if not isinstance(nice, int):
-        raise ValueError(f"nice must be an integer: {nice!r}")
+    if not (isinstance(nice, int) and abs(nice) < 2**31):
+        raise ValueError(f"nice must be an integer of the kernel's size: {nice!r}")
     if not (nice or io or umask is not None or user is not None or rlimits):
         return NO_SETUP
     if not isinstance(io, str):

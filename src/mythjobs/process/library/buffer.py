@@ -170,6 +170,7 @@ class Buffer:
     def head(self, size: int = -1) -> bytes:
         """Return the first bytes of the output, at most `size`: of the kept head, or of the whole
         output if nothing was dropped."""
+        _check_size(size)
         with self._lock:
             self._settle()
             most = self._head_size if self._count_dropped() else self._written
@@ -178,6 +179,7 @@ class Buffer:
     def tail(self, size: int = -1) -> bytes:
         """Return the last bytes of the output, at most `size`: of the kept tail, or of the whole
         output if nothing was dropped."""
+        _check_size(size)
         with self._lock:
             self._settle()
             begin = self._written - self._tail_size() if self._count_dropped() else 0
@@ -296,6 +298,11 @@ class Buffer:
     def __del__(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
+
+
+def _check_size(size: int) -> None:
+    if not isinstance(size, int):
+        raise ValueError(f"a number of bytes must be an integer: {size!r}")
 
 
 class _Cursor:

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any, Final
 
-from mythjobs.agent.core import attempt_table
+from mythjobs.agent.core import starts
 from mythjobs.master.attempts import retry
 from mythjobs.master.core import MasterCore
 from mythjobs.master.placement import cache
@@ -45,7 +45,7 @@ def _slots_ignored() -> list[Patch]:
 
 def _agent_ignores_slots() -> list[Patch]:
     """The agent starts what was leased ahead at once."""
-    return [(attempt_table, "free_slots", lambda ceiling, running: 1)]
+    return [(starts, "free_slots", lambda ceiling, running: 1)]
 
 
 def _read_ordered_by(key: Callable[[Any], Any]) -> Callable[[], list[Patch]]:

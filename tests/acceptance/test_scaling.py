@@ -17,10 +17,11 @@ import pytest
 
 MYTHJOBS = Path(sys.executable).with_name("mythjobs")
 TIMEOUT_S = 60.0
-# Waits without using anything until somebody opens the gate, a FIFO, for writing.
+# Waits without using anything until it gets a line from the gate, a FIFO. Opened for reading alone,
+# all jobs that wait would see its end when the writer of a line for one of them closes it.
 WAITING = """
 name = "waiting"
-shell = 'read line <gate'
+shell = 'read line <>gate'
 
 [limits]
 wall = "10m"
@@ -86,7 +87,7 @@ def test_jobs_of_a_new_command_run_one_by_one_until_they_are_measured(
     program: Program, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "gate")
-    (tmp_path / "waiting.toml").write_text(WAITING.replace("<gate", f"<{tmp_path}/gate"))
+    (tmp_path / "waiting.toml").write_text(WAITING.replace(">gate", f">{tmp_path}/gate"))
     subprocess.run(
         [MYTHJOBS, "--state-dir", program.state, "command", "add", "waiting.toml"],
         cwd=tmp_path, check=True, capture_output=True, timeout=TIMEOUT_S,

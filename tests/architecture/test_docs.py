@@ -129,3 +129,12 @@ def test_each_route_of_the_api_is_described_and_in_its_schema() -> None:
         if getattr(operations, method) is not None
     }
     assert there == routes_described()
+
+
+def test_each_decision_has_its_own_number() -> None:
+    found = sorted((DOCS / "decisions").glob("*.md"))
+    numbers = [int(each.name[:4]) for each in found if each.name[0].isdigit()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    for number, each in zip(numbers, found, strict=False):
+        title = each.read_text(encoding="utf-8").partition("\n")[0]
+        assert title.startswith(f"# {number}. "), f"{each.name} begins with {title!r}"

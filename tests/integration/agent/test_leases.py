@@ -58,7 +58,7 @@ def test_reaper_stops_job_at_lease_expiry_without_agent(state: StateDir, tmp_pat
     async def scenario() -> None:
         async with run_master(state) as master, run_agent_process(state) as agent:
             await master.wait_connected()
-            await master.grant(1, *FOREVER, fifo, terms={"lease_s": 4.0, "start_by_s": 2.0})
+            await master.grant(1, *FOREVER, fifo, terms={"lease_s": 7.0, "start_by_s": 6.0})
             end = asyncio.create_task(wait_released(tmp_path / "fifo"))
             await master.receive(m.Started)
             # Answered heartbeats renew the first lease.
@@ -69,7 +69,7 @@ def test_reaper_stops_job_at_lease_expiry_without_agent(state: StateDir, tmp_pat
             await agent.wait()
             # At most one lease remained from the last answered heartbeat.
             ended_s = await end
-            assert killed < ended_s < killed + 4.0
+            assert killed < ended_s < killed + 7.0
         async with run_master(state) as master, run_agent_process(state):
             await master.wait_connected()
             ended = await master.receive(m.Ended)
@@ -85,10 +85,10 @@ def test_lease_expires_if_master_answers_no_heartbeats(state: StateDir, tmp_path
         async with run_master(state) as master, run_agent_process(state):
             await master.wait_connected()
             granted = time.clock_gettime(time.CLOCK_BOOTTIME)
-            await master.grant(1, *FOREVER, fifo, terms={"lease_s": 2.0, "start_by_s": 1.0})
+            await master.grant(1, *FOREVER, fifo, terms={"lease_s": 6.0, "start_by_s": 5.0})
             master.acknowledges = False
             ended_s = await wait_released(tmp_path / "fifo")
-            assert ended_s < granted + 2.0
+            assert ended_s < granted + 6.0
 
     asyncio.run(scenario())
 
@@ -102,8 +102,8 @@ def test_reaper_stops_job_at_window_close_without_agent(
     async def scenario() -> None:
         async with run_master(state) as master, run_agent_process(state) as agent:
             await master.wait_connected()
-            closes = time.clock_gettime(time.CLOCK_BOOTTIME) + 2.5
-            await master.grant(1, *FOREVER, fifo, terms=open_for(2.5, closing))
+            closes = time.clock_gettime(time.CLOCK_BOOTTIME) + 6.0
+            await master.grant(1, *FOREVER, fifo, terms=open_for(6.0, closing))
             end = asyncio.create_task(wait_released(tmp_path / "fifo"))
             await master.receive(m.Started)
             agent.signal(signal.SIGKILL)
@@ -123,7 +123,7 @@ def test_closing_window_freezes_job_until_hours_change(state: StateDir, tmp_path
     async def scenario() -> None:
         async with run_master(state) as master, run_agent_process(state):
             await master.wait_connected()
-            await master.grant(1, "/bin/sh", "-c", script, terms=open_for(1.0, "freeze"))
+            await master.grant(1, "/bin/sh", "-c", script, terms=open_for(4.0, "freeze"))
             await master.receive(m.Started)
             assert (await master.receive(m.Frozen)).holders == ["window"]
             # The job can read its line, but is frozen.

@@ -37,7 +37,7 @@ def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
         }
         cluster.post("machines/attic/settings", {"settings": settings})
         for closing in CLOSINGS:
-            grace = {} if closing == "finish" else {"grace": format_duration(1)}
+            grace = {} if closing in ("finish", "freeze") else {"grace": format_duration(1)}
             windows = {"closing": closing, **grace}
             definition = logging_command(tmp_path) | {"name": closing, "windows": windows}
             cluster.post("commands", {"definition": definition, "replace": False})

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mythjobs.errors import DefinitionError
 from mythjobs.model.arguments import check_arguments
 from mythjobs.model.definition import command_from_table
 from mythjobs.model.schedule import schedule_from_table
@@ -77,3 +78,32 @@ def test_the_definitions_in_the_readme_are_accepted() -> None:
     command = command_from_table({"name": "x", "argv": ["true"], **tomllib.loads(more)})
     assert command.limits.idle_s == 600
     assert command.retry.failures == 2
+
+
+DEFINITIONS = (ROOT / "docs" / "definitions.md").read_text()
+
+
+def test_the_definition_in_the_documentation_is_accepted() -> None:
+    [shown] = re.findall(r"```toml\n(.*?)```", DEFINITIONS, re.DOTALL)
+    assert command_from_table(tomllib.loads(shown)).name == "convert"
+
+
+@pytest.mark.parametrize(
+    "table, shown",
+    [
+        ({"x": 1}, "{}"),
+        ({"parameters": [{"x": 1}]}, "{}"),
+        ({"limits": {"x": 1}}, "{}"),
+        ({"retry": {"x": 1}}, "{}"),
+        ({"windows": {"x": 1}}, "windows.{}"),
+        ({"retention": {"x": 1}}, "retention.{}"),
+        ({"notify": {"x": 1}}, "notify.{}"),
+    ],
+)
+def test_each_key_of_a_definition_is_documented(table: dict[str, object], shown: str) -> None:
+    with pytest.raises(DefinitionError, match="unknown key; known are ") as refused:
+        command_from_table({"name": "a", "argv": ["true"], **table})
+    keys = str(refused.value).partition("known are ")[2].split(", ")
+    assert len(keys) > 1
+    missing = [each for each in keys if not re.search(rf"[`[]{shown.format(each)}\b", DEFINITIONS)]
+    assert missing == []

@@ -138,3 +138,24 @@ def test_each_decision_has_its_own_number() -> None:
     for number, each in zip(numbers, found, strict=False):
         title = each.read_text(encoding="utf-8").partition("\n")[0]
         assert title.startswith(f"# {number}. "), f"{each.name} begins with {title!r}"
+
+
+TEXTS = sorted([*DOCS.parent.glob("*.md"), *DOCS.rglob("*.md"), *DOCS.parent.glob("bench/*.md")])
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub and others form them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(DOCS.parent)))
+def test_each_link_leads_to_a_file_and_heading(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        file, _, anchor = target.partition("#")
+        found = path.parent / file if file else path
+        assert found.exists(), f"{path.name} links to {target}"
+        assert not anchor or anchor in anchors(found), f"{path.name} links to {target}"
+    for name in re.findall(r"`docs/([\w-]+\.md)`", text):
+        assert (DOCS / name).exists(), f"{path.name} names docs/{name}"

@@ -44,7 +44,7 @@ def print_status(found: dict[str, Any], *, as_json: bool) -> None:
     for each in found.get("unusable_schedules", ()):
         terminal.print_message(
             f"the schedule {each['name']} submits no jobs: {each['error']}; change it with "
-            f"`mythjobs schedule edit {each['name']}`, or restart the master when that is mended"
+            f"`mythjobs schedule edit {each['name']}`, or remove the cause and restart the master"
         )
     if lost := found.get("lost"):
         terminal.print_message(_describe_lost(lost))

@@ -105,5 +105,5 @@ def _call_manager(arguments: Sequence[str], is_system: bool) -> None:
         cause = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ConfigError(
             f"`{' '.join(command)}` failed: {cause[0]}; the unit is written, so repeat that "
-            "command once its cause is mended"
+            "command once the cause is removed"
         )

@@ -78,10 +78,10 @@ _NO_POLICY: Final = CommandPolicy()
 
 @dataclass(frozen=True, slots=True)
 class MachinePolicy:
-    """A machine owner's settings. jobs: slots; None is one per core. zone: time zone of the run
-    windows; "" is the zone that the machine reports. labels: in addition to those that the machine
-    finds by itself, less no_labels. files: directories; a job whose subject is
-    a path below one of them prefers this machine. paths: by the path of submitters, the path here
+    """A machine owner's settings. jobs: slots; None: as the machine's agent decides. zone: time
+    zone of the run windows; "" is the zone that the machine reports. labels: in addition to those
+    that the machine finds by itself, less no_labels. files: directories; a job whose subject is a
+    path below one of them prefers this machine. paths: by the path of submitters, the path here
     (model/path_map.py)."""
 
     jobs: int | None = None

@@ -1,4 +1,4 @@
-"""A machine's own policy: a file on the machine that has the last word over its master."""
+"""A machine's own policy: a file on the machine that limits what any master may run there."""
 
 from __future__ import annotations
 

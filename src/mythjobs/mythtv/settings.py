@@ -58,7 +58,7 @@ class BridgeDir:
 
     @property
     def takeover(self) -> Path:
-        """The settings of MythTV's hosts before the take-over."""
+        """The settings of MythTV's hosts before the takeover."""
         return self.root / "takeover.json"
 
     @property

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -6,6 +7,16 @@ import pytest
 
 from mythjobs.cli.main import run
 from tests.integration.cli.scripted import Master, scripted_master
+
+
+@pytest.fixture(autouse=True)
+def utc() -> Iterator[None]:
+    """Show times in UTC, whatever the zone of the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.fixture

@@ -44,6 +44,13 @@ class Reply(NamedTuple):
 Answer = Reply | dict[str, Any] | Callable[[Request], "Reply | dict[str, Any]"]
 
 
+def write_editor(path: Path, script: str) -> str:
+    """Write a program whose second argument is the file to edit. Return a value of $EDITOR."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return f"{path} --wait"
+
+
 def error(status: int, code: str, message: str, exit_code: int = 2) -> Reply:
     body = json.dumps({"code": code, "message": message, "exit": exit_code}).encode()
     return Reply(status, {}, (body,))

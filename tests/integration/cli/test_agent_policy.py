@@ -35,14 +35,14 @@ def test_the_policy_is_shown_as_toml(call: Call, path: Path) -> None:
     write(path, TEXT)
     done = call("agent", "policy")
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith(f"# {path}; an agent uses it from its start on\n")
+    assert done.out.startswith(f"# {path}; the agent reads it when it starts\n")
     assert tomllib.loads(done.out) == tomllib.loads(TEXT)
     shown = json.loads(call("agent", "policy", "--json").out)
     assert shown == {"path": str(path), "exists": True, "policy": tomllib.loads(TEXT)}
 
 
 def test_without_a_file_nothing_is_limited(call: Call, path: Path) -> None:
-    assert "limits its master in nothing" in call("agent", "policy").out
+    assert "this machine does not limit its master" in call("agent", "policy").out
     write(path, "")
     assert call("agent", "policy").out.endswith("# it limits nothing\n")
 

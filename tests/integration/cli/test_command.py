@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.cli.conftest import Call
-from tests.integration.cli.scripted import Master, error
+from tests.integration.cli.scripted import Master, error, write_editor
 
 GOOD = 'name = "x"\nargv = ["ls", "{a}"]\n\n[[parameters]]\nname = "a"\n'
 STORED = {"name": "x", "revision": 1, "changed": True, "nowhere": ""}
@@ -91,21 +91,21 @@ def test_commands_are_listed(call: Call, master: Master) -> None:
     assert call("command", "list").out.splitlines()[1].split() == ["x", "2", "a", "b", "List", "it"]
 
 
-def shown(master: Master) -> None:
+def answer_with_definition(master: Master) -> None:
     definition = tomllib.loads(GOOD)
     master.answers["GET commands/x"] = {**SHOWN, "definition": definition}
     master.answers["POST commands"] = {**STORED, "revision": 2}
 
 
 def test_a_definition_is_shown_as_toml_that_add_reads(call: Call, master: Master) -> None:
-    shown(master)
+    answer_with_definition(master)
     out = call("command", "show", "x").out
     assert out.endswith(GOOD)
     assert tomllib.loads(out) == tomllib.loads(GOOD)
 
 
 def test_a_shown_command_has_statistics_of_its_jobs(call: Call, master: Master) -> None:
-    shown(master)
+    answer_with_definition(master)
     lines = call("command", "show", "x").out.splitlines()
     assert lines[0].startswith("# revision 1 of 20")
     assert lines[1:4] == [
@@ -117,7 +117,7 @@ def test_a_shown_command_has_statistics_of_its_jobs(call: Call, master: Master) 
 
 
 def test_older_revisions_are_listed_and_shown(call: Call, master: Master) -> None:
-    shown(master)
+    answer_with_definition(master)
     listed = [{"revision": 2, "created_ms": 0}, {"revision": 1, "created_ms": 0}]
     master.answers["GET commands/x/revisions"] = {"revisions": listed}
     assert json.loads(call("command", "show", "x", "--revisions", "--json").out) == listed
@@ -161,7 +161,7 @@ def test_shell_text_that_reads_an_unset_variable_gets_a_warning(call: Call, mast
 
 
 def test_exported_files_can_be_imported(call: Call, master: Master) -> None:
-    shown(master)
+    answer_with_definition(master)
     names = [{"name": "run"}, {"name": "x"}]
     master.answers["GET commands"] = {"commands": names}
     assert call("command", "export", "--dir", "out") == (0, "out/x.toml\n", "")
@@ -191,17 +191,11 @@ def test_an_exported_definition_has_the_input_file(call: Call, master: Master) -
     assert posted["definition"] == definition
 
 
-def editor(path: Path, script: str) -> str:
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return f"{path} --wait"
-
-
 def test_an_edited_definition_is_a_new_revision(
     call: Call, master: Master, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown(master)
-    monkeypatch.setenv("VISUAL", editor(tmp_path / "ed", 'sed -i s/ls/stat/ "$2"'))
+    answer_with_definition(master)
+    monkeypatch.setenv("VISUAL", write_editor(tmp_path / "ed", 'sed -i s/ls/stat/ "$2"'))
     assert call("command", "edit", "x") == (0, "command x stored, revision 2\n", "")
     sent = master.requests[-1].json
     assert (sent["definition"]["argv"], sent["replace"]) == (["stat", "{a}"], True)
@@ -223,10 +217,10 @@ def test_a_text_that_cannot_be_stored_is_kept(
     script: str,
     sentence: str,
 ) -> None:
-    shown(master)
+    answer_with_definition(master)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setenv("EDITOR", editor(tmp_path / "ed", script))
+    monkeypatch.setenv("EDITOR", write_editor(tmp_path / "ed", script))
     monkeypatch.delenv("VISUAL", raising=False)
     with open(os.devnull) as empty:
         monkeypatch.setattr("sys.stdin", empty)

@@ -8,8 +8,7 @@ import pytest
 from mythjobs.clock import master_now
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import STATUS, WHOLE_MACHINE
-from tests.integration.cli.scripted import Master
-from tests.integration.cli.test_command import editor
+from tests.integration.cli.scripted import Master, write_editor
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +80,8 @@ def test_invalid_settings_name_the_line_and_nothing_is_sent(call: Call, master: 
 def test_a_policy_is_edited(
     call: Call, master: Master, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VISUAL", editor(tmp_path / "ed", 'sed -i "s/jobs = 4/jobs = 2/" "$2"'))
+    script = 'sed -i "s/jobs = 4/jobs = 2/" "$2"'
+    monkeypatch.setenv("VISUAL", write_editor(tmp_path / "ed", script))
     done = call("machine", "edit", "attic")
     assert done == (0, "attic runs at most 4 jobs; allowed: all but backup\n", "")
     assert master.requests[-1].json["settings"]["jobs"] == 2

@@ -70,7 +70,7 @@ def test_setup_checks_the_backend_and_keeps_what_is_not_given(
 ) -> None:
     assert connected.code == 0, connected.err
     assert "connected to MythTV v35-Pre-142-g8dbc67e783 on 127.0.0.1" in connected.out
-    assert "no database: jobs that are taken over vanish from MythTV's screens" in connected.out
+    assert "no database: MythTV's screens do not show jobs that run here" in connected.out
     assert call("setup", "--poll", "5s", "--no-database").code == 0
     settings = load_settings(bridge_dir(root))
     assert settings is not None
@@ -215,7 +215,7 @@ def test_the_take_over_is_undone_exactly(
     done = call("takeover", "off")
     assert "restored to MythTV's default" in done.out
     assert services.settings == before
-    assert "the take-over was off" in call("takeover", "off").err
+    assert "the takeover was off" in call("takeover", "off").err
 
 
 def test_two_writings_of_a_host_are_one_host(
@@ -254,7 +254,7 @@ def test_a_take_over_that_fails_at_the_second_host_is_finished_by_a_repetition(
     assert f"did not change {SETTING} of otherbox" in done.err
     assert "Switched off: mythbox; not switched: otherbox. Repeat" in done.err
     assert services.settings["mythbox"][SETTING] == "0"
-    assert "the take-over is half on: mythbox; not switched: otherbox" in (
+    assert "the takeover is half on: mythbox; not switched: otherbox" in (
         out := call("takeover", "status").out
     )
     assert "otherbox  not switched off yet, runs jobs (3 at once)" in out
@@ -264,7 +264,7 @@ def test_a_take_over_that_fails_at_the_second_host_is_finished_by_a_repetition(
     services.read_only_hosts = set()
     done = call("takeover", "on")
     assert (done.code, services.settings["otherbox"][SETTING]) == (0, "0")
-    assert "the take-over is on: mythbox, otherbox" in call("takeover", "status").out
+    assert "the takeover is on: mythbox, otherbox" in call("takeover", "status").out
     done = call("takeover", "off")
     assert (services.settings["mythbox"][SETTING], services.settings["otherbox"][SETTING]) == (
         "2", "3",
@@ -280,7 +280,7 @@ def test_a_half_take_over_is_undone(connected: Done, call: Call, services: FakeS
     assert done.code == 0
     assert "otherbox  had not been switched off" in done.out
     assert services.settings["mythbox"][SETTING] == "2"
-    assert "the take-over is off" in call("takeover", "status").out
+    assert "the takeover is off" in call("takeover", "status").out
 
 
 def test_a_take_over_that_changes_nothing_is_not_on(
@@ -289,7 +289,7 @@ def test_a_take_over_that_changes_nothing_is_not_on(
     services.is_read_only = True
     done = call("takeover", "on")
     assert "Switched off: no host; not switched: mythbox" in done.err
-    assert "the take-over is off" in call("takeover", "status").out
+    assert "the takeover is off" in call("takeover", "status").out
 
 
 def test_an_undoing_that_fails_is_finished_by_a_repetition(
@@ -343,11 +343,11 @@ def test_a_setting_that_was_changed_meanwhile_is_left_alone(
     assert services.settings["mythbox"][SETTING] == "4"
 
 
-def test_status_without_a_bridge(connected: Done, call: Call) -> None:
+def test_the_status_without_a_bridge_says_that_it_does_not_run(connected: Done, call: Call) -> None:
     assert connected.code == 0
     done = call("status")
     assert "not running" in done.out
-    assert "database   no: transcode profiles of recordings are unknown" in done.out
+    assert "database  no: transcode profiles of recordings are unknown" in done.out
     found = json.loads(call("status", "--json").out)
     assert (found["pid"], found["takeover"]) == (
         0, {"on": False, "hosts": [], "not_switched": []},
@@ -365,7 +365,7 @@ def test_the_status_of_a_killed_bridge_is_not_that_of_the_next_one(
     assert f"running (pid {os.getpid()})" in out
 
 
-def test_a_recording_is_fetched(
+def test_a_recording_is_fetched_over_a_broken_connection_and_only_if_it_fits(
     connected: Done, call: Call, services: FakeServices, tmp_path: Path
 ) -> None:
     assert connected.code == 0

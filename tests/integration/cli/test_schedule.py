@@ -11,8 +11,7 @@ import pytest
 
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import STATUS
-from tests.integration.cli.scripted import Master, error
-from tests.integration.cli.test_command import editor
+from tests.integration.cli.scripted import Master, error, write_editor
 
 AT_MS = 1_800_000_000_000
 RUN = {
@@ -193,7 +192,7 @@ def test_a_backfill_is_shown_before_it_is_done(call: Call, master: Master) -> No
 def test_a_schedule_is_edited(
     call: Call, master: Master, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VISUAL", editor(tmp_path / "ed", 'sed -i "s/30 2/15 3/" "$2"'))
+    monkeypatch.setenv("VISUAL", write_editor(tmp_path / "ed", 'sed -i "s/30 2/15 3/" "$2"'))
     assert call("schedule", "edit", "night").code == 0
     sent = master.requests[-1].json
     assert (sent["definition"]["cron"], sent["replace"]) == ("15 3 * * *", True)

@@ -1,4 +1,4 @@
-"""The bridge as a program: events, MythTV's queue, take-over."""
+"""The bridge as a program: events, MythTV's queue, takeover."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def bridge(running_queue: RunningQueue, mythtv_address: DatabaseAddress) -> Iter
 
 @pytest.fixture
 def gate(bridge: RunningBridge, tmp_path: Path) -> Iterator[Path]:
-    """A FIFO for which the jobs of MythTV's user job 3 wait, while the take-over is on."""
+    """A FIFO for which the jobs of MythTV's user job 3 wait, while the takeover is on."""
     path = tmp_path / "gate"
     os.mkfifo(path)
     parameters = [dict(each) for each in GATED["parameters"]]

@@ -1,4 +1,4 @@
-"""The take-over of MythTV's queue by the Services API alone."""
+"""The takeover of MythTV's queue by the Services API alone."""
 
 from __future__ import annotations
 

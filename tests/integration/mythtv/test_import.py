@@ -179,7 +179,7 @@ def test_an_import_through_the_services_api(
     monkeypatch.delenv("MYTHJOBS_MYTHTV_DATABASE", raising=False)
     fake = FakeServices()
     try:
-        # The take-over has switched the queue of the host off.
+        # The takeover has switched the queue of the host off.
         fake.settings["mythbox"]["JobQueueMaxSimultaneousJobs"] = "0"
         directory = bridge_dir(queue.root)
         save_settings(directory, BridgeSettings("127.0.0.1", status_port=fake.port))

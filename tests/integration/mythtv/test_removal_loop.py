@@ -1,4 +1,4 @@
-"""Interruptions of the take-over by the Services API."""
+"""Interruptions of the takeover by the Services API."""
 
 from __future__ import annotations
 

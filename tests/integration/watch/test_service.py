@@ -169,7 +169,7 @@ def test_the_command_ends_cleanly(queue: RunningQueue, inbox: Path) -> None:
         (["--command", "run"], "no other required parameter of type path"),
         (["--command", "look", "--as", "x"], 'no parameter "x"'),
         (["--command", "look", "-p", "x=1"], 'no parameter "x"'),
-        (["--command", "look", "--as", "source", "-p", "source=/x"], "--as gives the path"),
+        (["--command", "look", "--as", "source", "-p", "source=/x"], "and --as gives it the path"),
         (["--command", "look", "--rate", "10"], "like 10/1m"),
         (["--command", "look", "--rate", "0/1m"], "like 10/1m"),
     ],

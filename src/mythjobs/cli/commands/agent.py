@@ -54,7 +54,10 @@ def agent(
     """
     if context.invoked_subcommand is not None:
         if name is not None or jobs is not None or stop_jobs or no_scaling:
-            raise click.UsageError("options of `mythjobs agent` itself stand for its start only")
+            raise click.UsageError(
+                "options of `mythjobs agent` apply when it starts the agent; put those of "
+                f"`{context.invoked_subcommand}` after its name"
+            )
         return
     from mythjobs.agent.service import run_agent
     from mythjobs.config.state import open_state
@@ -137,7 +140,7 @@ def _show_code(code: tuple[str, ...]) -> None:
 def policy(session: Session, as_json: bool) -> None:
     """Check this machine's own policy file, and show what it allows.
 
-    The file has the last word over the master: commands, number of jobs, limits, run windows, and
+    The file limits what any master may run here: commands, number of jobs, limits, run windows, and
     the users that may run jobs. The agent reads it when it starts.
     """
     import pwd
@@ -154,9 +157,9 @@ def policy(session: Session, as_json: bool) -> None:
     if as_json:
         terminal.print_json({"path": str(path), "exists": path.exists(), "policy": found})
     elif not path.exists():
-        terminal.print_line(f"# there is no file {path}: this machine limits its master in nothing")
+        terminal.print_line(f"# there is no file {path}: this machine does not limit its master")
     else:
-        terminal.print_line(f"# {path}; an agent uses it from its start on")
+        terminal.print_line(f"# {path}; the agent reads it when it starts")
         print(format_toml(found) if found else "# it limits nothing\n", end="")
 
 
@@ -167,7 +170,7 @@ def policy(session: Session, as_json: bool) -> None:
     "--run-as",
     type=TEXT,
     metavar="USER",
-    help="Who runs the agent and its jobs; as root only. Default: who owns the state directory.",
+    help="User of the agent and its jobs; only as root. Default: owner of the state directory.",
 )
 @click.option("--print", "only_print", is_flag=True, help="Print the unit; change nothing.")
 @pass_session

@@ -249,5 +249,5 @@ import_group = click.Group(
         import_switch.status,
     ],
     no_args_is_help=True,
-    help="Move in from cron and systemd timers.",
+    help="Import entries of cron and systemd timers, and take them over.",
 )

@@ -19,11 +19,15 @@ from mythjobs.cli.waiting import get_reason
 @click.argument("job", type=JOB)
 @click.option("-f", "--follow", is_flag=True, help="Continue until the job has ended.")
 @click.option(
-    "-n", "--lines", type=click.IntRange(0, 1_000_000), metavar="N", help="Only the last N lines."
+    "-n",
+    "--lines",
+    type=click.IntRange(0, 1_000_000),
+    metavar="N",
+    help="Show only the last N lines.",
 )
-@click.option("--stderr", is_flag=True, help="Stderr, of a command that keeps two streams.")
+@click.option("--stderr", is_flag=True, help="Show stderr, if the command keeps it separately.")
 @click.option(
-    "--attempt", type=click.IntRange(min=1), metavar="N", help="Of this attempt, not of the last."
+    "--attempt", type=click.IntRange(min=1), metavar="N", help="Attempt. Default: the last one."
 )
 @pass_session
 def log(

@@ -92,13 +92,15 @@ def pause(
     """Freeze all jobs of a machine at once, and let it start none.
 
     Lasts until DURATION has passed, TIME, or `mythjobs machine resume`, also over restarts and
-    while the machine does not reach the master. The jobs keep their memory and their place, go on
-    from where they were, and their time limits stand still. No job counts as lost by it. To close
-    only the run windows, with the closing policy of each command, use `mythjobs machine close`.
+    while the machine does not reach the master. The jobs keep their memory and their slots, and
+    continue where they were; their time limits are suspended. No job counts as lost. To close only
+    the run windows, with the closing policy of each command, use `mythjobs machine close`.
     """
     if when:
         if for_s is not None or until_ms is not None:
-            raise click.UsageError("give the end once", click.get_current_context())
+            raise click.UsageError(
+                "give the end of the pause only once", click.get_current_context()
+            )
         for_s, until_ms = _parse_when(when)
     if for_s is not None and until_ms is not None:
         raise click.UsageError("give either --for or --until", click.get_current_context())

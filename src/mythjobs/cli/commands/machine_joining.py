@@ -26,7 +26,7 @@ _allow_option = click.option(
     type=COMMAND,
     multiple=True,
     metavar="COMMAND",
-    help="Let the machine run only this command; may be repeated. Default: every command.",
+    help="Let the machine run only this command. Repeatable. Default: every command.",
 )
 
 
@@ -34,7 +34,12 @@ _allow_option = click.option(
 @click.option("--name", type=TEXT, default="", help="Name of the machine. Default: its host name.")
 @_allow_option
 @click.option(
-    "--for", "for_s", type=DURATION, default="1h", show_default=True, help="How long it is valid."
+    "--for",
+    "for_s",
+    type=DURATION,
+    default="1h",
+    show_default=True,
+    help="How long the line is valid.",
 )
 @json_option
 @pass_session

@@ -104,5 +104,5 @@ def _set_override(
     )
     if kind == "allow" and "windows" in found["own_policy"]:
         terminal.print_message(
-            f"but not of those in the policy file on {machine} itself, which has the last word"
+            f"but not of those in the policy file on {machine} itself, which always apply"
         )

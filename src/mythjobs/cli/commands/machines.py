@@ -212,7 +212,7 @@ def _format_allowed(allow: Any) -> str:
     "dead", epilog='Example:\n  mythjobs machine dead attic --reason "its power supply burned"'
 )
 @_machine_argument
-@click.option("--reason", type=TEXT, required=True, help="Evidence, kept with the jobs.")
+@click.option("--reason", type=TEXT, required=True, help="How you know it; kept with the jobs.")
 @yes_option
 @json_option
 @pass_session

@@ -29,8 +29,8 @@ _SETUP: Final = """Examples:
 
 @command("setup", epilog=_SETUP)
 @click.option("--host", type=TEXT, help="MythTV's master backend: its name or address.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port of its protocol.")
-@click.option("--status-port", type=click.IntRange(1, 65535), help="Port of its status page.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of MythTV's protocol.")
+@click.option("--status-port", type=click.IntRange(1, 65535), help="Port of MythTV's status page.")
 @click.option(
     "--pin", type=TEXT,
     help="MythTV's security pin, to learn its database; with -, it is asked for or read from "
@@ -159,8 +159,7 @@ def _store(session: Session, settings: BridgeSettings, as_json: bool) -> None:
         terminal.print_line(f"database {found['database']}")
     else:
         terminal.print_line(
-            "no database: jobs that are taken over vanish from MythTV's screens (give --pin or "
-            "--config)"
+            "no database: MythTV's screens do not show jobs that run here (give --pin or --config)"
         )
     terminal.print_message(
         "`mythjobs up` starts the bridge within seconds; `mythjobs mythtv status` shows it"
@@ -229,7 +228,7 @@ def _list_status(directory: BridgeDir, found: Json, takeover: Takeover) -> list[
     if pid:
         rows.append(("system events", _describe_monitor(found, 3)))
         rows.append(("other events", _describe_monitor(found, 2)))
-    rows.append(("take-over", describe_takeover(takeover)))
+    rows.append(("takeover", describe_takeover(takeover)))
     rows.append(("database", "yes" if found["has_database"] else _NO_DATABASE))
     if table := found.get("table"):
         rows.append(("MythTV's queue", str(table)))
@@ -313,7 +312,7 @@ def takeover_off(session: Session, as_json: bool) -> None:
         done = switch_off(directory, services)
     _print_hosts(done, as_json)
     if not done:
-        terminal.print_message("the take-over was off")
+        terminal.print_message("the takeover was off")
 
 
 @command("status")
@@ -333,7 +332,7 @@ def takeover_status(session: Session, as_json: bool) -> None:
         pending = sorted(takeover.pending)
         terminal.print_json({"on": takeover.is_on, "not_switched": pending, "hosts": hosts})
         return
-    terminal.print_line(f"the take-over is {describe_takeover(takeover)}")
+    terminal.print_line(f"the takeover is {describe_takeover(takeover)}")
     _print_hosts(hosts, as_json)
 
 

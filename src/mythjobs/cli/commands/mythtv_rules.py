@@ -46,7 +46,7 @@ def list_(session: Session, as_json: bool) -> None:
 
 @command("add", epilog=_ADD)
 @_name
-@click.option("--command", "command_name", type=COMMAND, required=True, help="The jobs' command.")
+@click.option("--command", "command_name", type=COMMAND, required=True, help="Command of the jobs.")
 @click.option(
     "--when",
     type=click.Choice(("finished", "started")),
@@ -77,8 +77,8 @@ def list_(session: Session, as_json: bool) -> None:
 @click.option("--group", "groups", type=TEXT, multiple=True, help="Only this recording group.")
 @click.option("--min-size", type=TEXT, help="Only files of at least this size, like 100MB.")
 @click.option("--max-size", type=TEXT, help="Only files of at most this size.")
-@click.option("--min-duration", type=DURATION, help="Only recordings at least so long.")
-@click.option("--max-duration", type=DURATION, help="Only recordings at most so long.")
+@click.option("--min-duration", type=DURATION, help="Only recordings of at least this length.")
+@click.option("--max-duration", type=DURATION, help="Only recordings of at most this length.")
 @click.option(
     "--include",
     type=click.Choice(("livetv", "failed", "tiny", "short")),
@@ -89,9 +89,9 @@ def list_(session: Session, as_json: bool) -> None:
 @click.option(
     "--no-commercial-free",
     is_flag=True,
-    help="Not for channels that MythTV knows as free of commercials.",
+    help="Leave out channels that MythTV knows as free of commercials.",
 )
-@click.option("--priority", type=click.IntRange(-100, 100), default=0, help="Of the jobs.")
+@click.option("--priority", type=click.IntRange(-100, 100), default=0, help="Priority of the jobs.")
 @click.option(
     "--param",
     "parameters",

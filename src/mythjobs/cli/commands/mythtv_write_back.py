@@ -333,5 +333,5 @@ def _read_text(path: str) -> str:
 def _directory_of(path: str) -> Path:
     found = Path(path).absolute()
     if not found.is_file():
-        raise BadRequest(f"{found}, given with --path, is no file")
+        raise BadRequest(f"{found}, given with --path, is not a file")
     return found.parent

@@ -20,11 +20,11 @@ _STATES = {"failed": "failed", "lost": "failed", "held": "held", "channel": "fai
     "notifications",
     epilog="Examples:\n  mythjobs notifications\n  mythjobs notifications --all --limit 20",
 )
-@click.option("--all", "show_all", is_flag=True, help="Also those that have been read.")
+@click.option("--all", "show_all", is_flag=True, help="List also those that have been read.")
 @click.option("--read", "mark_read", is_flag=True, help="Mark the shown ones as read.")
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=100, show_default=True,
-    help="At most so many, the newest.",
+    help="List at most N, the newest.",
 )  # fmt: skip
 @json_option
 @pass_session

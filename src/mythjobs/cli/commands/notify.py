@@ -49,7 +49,7 @@ def _split_kinds(_: click.Context, __: click.Parameter, value: str | None) -> li
 )  # fmt: skip
 @click.option(
     "--command", "commands", type=COMMAND, multiple=True,
-    help="Only what concerns this command; may be repeated. Default: all commands, and machines.",
+    help="Only what concerns this command. Repeatable. Default: all commands, and machines.",
 )  # fmt: skip
 @click.option(
     "--template", type=click.Path(), metavar="FILE",
@@ -218,7 +218,7 @@ def snooze(session: Session, name: str, for_s: float | None, end: bool, as_json:
 @command("history")
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True,
-    help="At most so many, the newest.",
+    help="List at most N, the newest.",
 )  # fmt: skip
 @json_option
 @pass_session

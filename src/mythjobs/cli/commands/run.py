@@ -63,15 +63,20 @@ class _Terminated(KeyboardInterrupt):
 @click.option(
     "--io", metavar="CLASS", type=click.Choice(_IO_CLASSES), help="idle, or best-effort:0 to 7."
 )
-@click.option("--priority", type=click.IntRange(-100, 100), default=0, help="-100 to 100.")
+@click.option(
+    "--priority",
+    type=click.IntRange(-100, 100),
+    default=0,
+    help="-100 to 100; higher starts first.",
+)
 @click.option(
     "--progress",
     type=click.Choice(PRESETS),
     metavar="NAME",
-    help="Find its progress by a preset: ffmpeg, handbrake, rsync, percent, status, …",
+    help="Preset that finds its progress: ffmpeg, handbrake, rsync, percent, status, …",
 )
 @click.option(
-    "--progress-regex", type=TEXT, metavar="REGEX", help="Find its progress in its output."
+    "--progress-regex", type=TEXT, metavar="REGEX", help="Expression that finds its progress."
 )
 @click.option("--machine", type=MACHINE, default="", help="Run only on this machine.")
 @click.option("--prefer", type=MACHINE, default="", help="Run on this machine if there is room.")

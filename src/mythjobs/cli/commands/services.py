@@ -49,7 +49,7 @@ jobs_option = click.option(
 no_scaling_option = click.option(
     "--no-scaling",
     is_flag=True,
-    help="Only --jobs limits the jobs, not the load. Default: the number of cores.",
+    help="Ignore the load: run as many jobs as --jobs says, by default one per core.",
 )
 
 

@@ -63,19 +63,19 @@ class RateType(click.ParamType["Rate"]):
 )  # fmt: skip
 @click.option(
     "--exclude", "excluded", multiple=True, type=TEXT, metavar="GLOB",
-    help="No files like this. Hidden files and those like *.part are never taken. Repeatable.",
+    help="Leave out files like this. Hidden and *.part files are never taken. Repeatable.",
 )  # fmt: skip
-@click.option("--recursive", is_flag=True, help="Also in directories below, but hidden ones.")
+@click.option("--recursive", is_flag=True, help="Watch subdirectories too, except hidden ones.")
 @click.option(
     "--settle", "settle_s", type=DURATION, default=10.0, show_default="10s",
-    help="A file that did not change for so long is complete.",
+    help="A file that has not changed for this long is complete.",
 )  # fmt: skip
 @click.option(
     "--poll", "poll_s", type=DURATION, default=30.0, show_default="30s",
     help="Time between two reads of a directory on a network file system.",
 )  # fmt: skip
 @click.option("--rate", type=RateType(), metavar="N/D", help="At most N jobs in D, like 10/1m.")
-@click.option("--priority", type=click.IntRange(-100, 100), default=0, help="Of the jobs.")
+@click.option("--priority", type=click.IntRange(-100, 100), default=0, help="Priority of the jobs.")
 @click.option("--existing", is_flag=True, help="At the first start, also take files present.")
 @click.option(
     "--once", is_flag=True, help="Handle the files present, then exit; with 1 if a job is refused."
@@ -166,7 +166,10 @@ def _choose_parameter(definition: Json, given: str | None, arguments: dict[str, 
             raise BadRequest(f'{name} has no parameter "{each}"; it has {known}')
     if given:
         if given in arguments:
-            raise BadRequest(f"--param sets {given}, which --as gives the path")
+            raise BadRequest(
+                f'the parameter "{given}" is set by --param, and --as gives it the path; '
+                "omit one of them"
+            )
         return given
     free = [
         each["name"]
@@ -179,5 +182,5 @@ def _choose_parameter(definition: Json, given: str | None, arguments: dict[str, 
             why = f"{name} requires several paths ({', '.join(free)})"
         else:
             why = f"{name} has no other required parameter of type path"
-        raise BadRequest(f"{why}; say with --as NAME which parameter gets the file")
+        raise BadRequest(f"{why}; name the parameter that gets the file with --as")
     return str(free[0])

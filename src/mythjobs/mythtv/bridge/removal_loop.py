@@ -1,4 +1,4 @@
-"""Take-over of MythTV's queue without its database: rows are removed by the Services API.
+"""Takeover of MythTV's queue without its database: rows are removed by the Services API.
 
 The API can list queued jobs and remove one, but not change it. A job here is submitted held, then
 its row is removed, then the job is released: whatever is interrupted, it is neither lost nor run by
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class RemovalLoop(QueueLoop):
-    """read_taken: returns the hosts whose queue is switched off, None without a take-over."""
+    """read_taken: returns the hosts whose queue is switched off, None without a takeover."""
 
     def __init__(
         self,

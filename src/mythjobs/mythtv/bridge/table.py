@@ -115,7 +115,7 @@ class TableCore:
         now_ms: int,
     ) -> list[RowAction]:
         """Return what to do. jobs: by id, those of rows that could be read. taken_hosts: None while
-        the take-over is off; then no row is claimed, and waiting rows are released."""
+        the takeover is off; then no row is claimed, and waiting rows are released."""
         by_id = {each.row_id: each for each in rows}
         taken = {each.casefold() for each in taken_hosts or ()}
         own_name = self.name.casefold()
@@ -232,7 +232,7 @@ class TableCore:
         if job is None:
             return []
         if not is_on and job.state == "queued":
-            # The take-over was switched off: MythTV's queues get the row back.
+            # The takeover was switched off: MythTV's queues get the row back.
             return [ActOnJob(job.job_id, "cancel"), ReleaseRow(row)]
         return self._decide_commands(row, job, known) or self._show(row, job, now_ms)
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class TableLoop(QueueLoop):
-    """read_taken: returns the hosts whose queue is switched off, None without a take-over."""
+    """read_taken: returns the hosts whose queue is switched off, None without a takeover."""
 
     def __init__(
         self,

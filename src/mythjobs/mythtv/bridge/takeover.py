@@ -1,4 +1,4 @@
-"""Take-over of MythTV's queue: its hosts start no jobs any more, until it is switched off again."""
+"""Takeover of MythTV's queue: its hosts start no jobs any more, until it is switched off again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OFF: Final = "0"
 
 @dataclass(frozen=True)
 class Takeover:
-    """hosts: the setting of each host before the take-over, None if it had none. keys: how the
+    """hosts: the setting of each host before the takeover, None if it had none. keys: how the
     hosts that had the setting spell its name. pending: hosts whose queue is not known to be
     switched off, because the change was interrupted or failed."""
 
@@ -35,7 +35,7 @@ class Takeover:
 
 
 def load_takeover(directory: BridgeDir) -> Takeover:
-    """Return the state of the take-over. Raises ConfigError."""
+    """Return the state of the takeover. Raises ConfigError."""
     try:
         found = json.loads(directory.takeover.read_bytes())
         return Takeover(
@@ -49,7 +49,7 @@ def load_takeover(directory: BridgeDir) -> Takeover:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"cannot read {directory.takeover} ({error}); it holds the settings of MythTV's hosts "
-            f"before the take-over: restore it, or move it away and set {SETTING} of each host"
+            f"before the takeover: restore it, or move it away and set {SETTING} of each host"
         ) from None
 
 

@@ -80,7 +80,7 @@ def read_installation_from_services(services: Services, source: str) -> MythInst
 def with_previous_limits(
     found: MythInstallation, previous: Mapping[str, str | None]
 ) -> MythInstallation:
-    """Return the installation as it was before the take-over, which sets the number of jobs of each
+    """Return the installation as it was before the takeover, which sets the number of jobs of each
     host to 0. previous: that number, None where there was none."""
     hosts = {}
     for host, given in found.hosts.items():

@@ -69,7 +69,7 @@ def run(queue: Queue, directory: Path) -> int:
 
 
 def watch(queue: Queue, ids: list[int]) -> None:
-    """Show the progress of the jobs deadline all have ended."""
+    """Show the progress of the jobs until all have ended. Raises DemoError after TIMEOUT_S."""
     deadline = time.monotonic() + TIMEOUT_S
     with Display() as display:
         while time.monotonic() < deadline:

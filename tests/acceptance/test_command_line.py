@@ -184,7 +184,7 @@ def test_a_script_reports_its_progress_and_earlier_runs_estimate_it(queue: Queue
     gate.write_text("go\n")
     queue("wait", job)
 
-    # A run without report: by an earlier one, of a moment, it is as good as done.
+    # A run without report is estimated by an earlier one, which was short.
     program = ("sh", "-c", "test -e short || exec sleep 600")
     (queue.root / "short").touch()
     queue("run", "--", *program)
@@ -194,7 +194,9 @@ def test_a_script_reports_its_progress_and_earlier_runs_estimate_it(queue: Queue
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=queue.root,
     )  # fmt: skip
     job += 2
+    deadline = time.monotonic() + TIMEOUT_S
     while queue("jobs", "--json").json[0]["id"] < job:
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     queue.wait_job(job, lambda found: found["estimated_progress"] == 99.0)
     assert "running, ~99 %" in queue("show", job).out

@@ -104,7 +104,7 @@ def test_jobs_of_a_new_command_run_one_by_one_until_they_are_measured(
     shown = program.wait(lambda found: found["running"] == len(jobs), "machine", "show", name)
     assert shown["load"]["memory_bytes"] > 0
     # Its jobs have a low priority.
-    [pid, *_] = [int(each) for each in find_pids("read line <")]
+    [pid, *_] = [int(each) for each in find_pids(f"read line <>{tmp_path}/gate")]
     assert os.getpriority(os.PRIO_PROCESS, pid) == 19
     for _ in jobs:
         (tmp_path / "gate").write_text("\n")

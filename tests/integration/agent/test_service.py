@@ -129,7 +129,7 @@ def test_progress_is_read_from_output_and_status_fifo(state: StateDir, tmp_path:
     asyncio.run(scenario())
 
 
-def test_killed_agent_loses_no_job_and_no_end(state: StateDir, tmp_path: Path) -> None:
+def test_a_killed_agent_loses_no_job_and_no_end(state: StateDir, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "go")
     script = f"printf 'at 7%%\\r'; read _ <{tmp_path}/go; printf 'at 80%%\\n'; exit 5"
 
@@ -164,7 +164,7 @@ def test_killed_agent_loses_no_job_and_no_end(state: StateDir, tmp_path: Path) -
     asyncio.run(scenario())
 
 
-def test_killed_reaper_loses_its_jobs_and_is_replaced(state: StateDir, tmp_path: Path) -> None:
+def test_a_killed_reaper_loses_its_jobs_and_is_replaced(state: StateDir, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     script = f"echo begun; sleep 600 & exec sleep 600 >{tmp_path}/fifo"
 
@@ -200,7 +200,7 @@ def test_killed_reaper_loses_its_jobs_and_is_replaced(state: StateDir, tmp_path:
     asyncio.run(scenario())
 
 
-def test_reaper_and_agent_killed_together(state: StateDir) -> None:
+def test_a_kill_of_reaper_and_agent_loses_no_end_that_was_durable(state: StateDir) -> None:
     async def scenario() -> None:
         async with run_master(state) as master:
             async with run_agent_process(state) as agent:

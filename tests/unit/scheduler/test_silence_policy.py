@@ -25,7 +25,7 @@ from mythjobs.scheduler.silence_policy import choose_lease_terms
         ("idempotent", None, 3, True, ("idempotent", None)),
     ],
 )
-def test_lease_terms_of_a_grant(
+def test_terms_are_those_of_the_command_else_follow_from_the_number_of_machines(
     silence: str,
     lease_s: float | None,
     machines: int,

@@ -52,7 +52,7 @@ def test_what_cannot_be_resolved_is_named(text: str, why: str) -> None:
         parse_exec(text, SPECIFIERS, VARIABLES.get)
 
 
-def test_parts_of_an_environment_setting() -> None:
+def test_quotes_join_the_words_of_an_environment_setting() -> None:
     assert [part for part, _ in split_quoted("""A=1 "B=two words" C='x'y""")] == [
         "A=1", "B=two words", "C=xy",
     ]  # fmt: skip
@@ -66,7 +66,7 @@ def test_parts_of_an_environment_setting() -> None:
         ("infinity", math.inf), ("2 hours 3 sec", 7203), ("0", 0),
     ],
 )  # fmt: skip
-def test_time_spans(text: str, seconds: float) -> None:
+def test_time_spans_are_read_in_all_units_of_systemd(text: str, seconds: float) -> None:
     assert parse_time_span(text) == pytest.approx(seconds)
 
 
@@ -76,7 +76,7 @@ def test_invalid_time_spans_are_refused(text: str) -> None:
         parse_time_span(text)
 
 
-def test_a_unit_file() -> None:
+def test_a_drop_in_and_an_empty_setting_change_a_unit_file_as_in_systemd() -> None:
     unit = parse_unit(
         "x.timer",
         "# comment\n; comment\nIgnored=1\n[Timer]\nOnCalendar = daily \nOnCalendar=\n"

@@ -46,14 +46,14 @@ def test_a_candidate_that_is_gone_is_forgotten() -> None:
     assert tracker.list_due(19) == ["/a"]
 
 
-def test_the_oldest_come_first() -> None:
+def test_due_files_are_listed_from_the_oldest_on() -> None:
     tracker = FileTracker(settle_s=1)
     tracker.observe({"/b": OLD}, 0)
     tracker.observe({"/b": OLD, "/a": OLD}, 1)
     assert tracker.list_due(5) == ["/b", "/a"]
 
 
-def test_the_rate_is_kept() -> None:
+def test_no_more_files_than_the_rate_are_due_in_its_period() -> None:
     tracker = FileTracker(settle_s=0, rate=Rate(2, 60))
     tracker.observe({f"/{n}": OLD for n in range(5)}, 0)
     for path in tracker.list_due(0):
@@ -89,7 +89,7 @@ def test_files_that_are_present_are_handled_without_jobs() -> None:
     assert tracker.known["/a"].job == 0
 
 
-def test_a_job_that_wrote_to_its_input() -> None:
+def test_a_change_up_to_a_second_after_the_end_of_its_job_is_that_jobs() -> None:
     assert is_own_change(1000, None)
     assert is_own_change(1000, 1000)
     assert is_own_change(1900, 1000)

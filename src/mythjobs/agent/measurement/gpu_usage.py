@@ -30,8 +30,9 @@ class GpuUsage(NamedTuple):
     has_session: bool
 
 
-def has_gpu() -> bool:
-    return any(glob.glob(each) for each in _DEVICES)
+def has_gpu(devices: Iterable[str] = _DEVICES) -> bool:
+    """Return whether there is a device file of a GPU. devices: patterns of their paths."""
+    return any(glob.glob(each) for each in devices)
 
 
 def read_gpu_usage(pids: Iterable[int], proc: Path = Path("/proc")) -> GpuUsage:

@@ -66,4 +66,11 @@ def test_an_open_gpu_is_busy_from_the_first_reading_on(
 
 def test_this_process_uses_no_gpu() -> None:
     assert read_gpu_usage([os.getpid()]) == GpuUsage(0.0, False)
-    assert isinstance(has_gpu(), bool)
+
+
+def test_a_machine_has_a_gpu_if_it_has_a_device_of_one(tmp_path: Path) -> None:
+    devices = [f"{tmp_path}/render*", f"{tmp_path}/nvidia[0-9]*"]
+    (tmp_path / "nvidiactl").touch()
+    assert not has_gpu(devices)
+    (tmp_path / "nvidia0").touch()
+    assert has_gpu(devices)

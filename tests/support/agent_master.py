@@ -18,8 +18,8 @@ from websockets.exceptions import ConnectionClosed
 
 from mythjobs.config import keys
 from mythjobs.config.state import StateDir
+from mythjobs.process.reaper.directory import try_lock
 from mythjobs.process.reaper.journal import read_journal
-from mythjobs.process.reaper.launch import try_lock
 from mythjobs.protocol import codec, handshake
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.run_spec import RunSpec

@@ -21,8 +21,9 @@ from mythjobs.agent.dead_reaper import DeadReaper, recover_reaper, remove_leftov
 from mythjobs.agent.reaper_connection import ReaperConnection, connect_reaper
 from mythjobs.config.state import AgentDir
 from mythjobs.errors import Unreachable
+from mythjobs.process.reaper.directory import try_lock
 from mythjobs.process.reaper.journal import read_journal
-from mythjobs.process.reaper.launch import launch_reaper, try_lock
+from mythjobs.process.reaper.launch import launch_reaper
 
 _RETRY_S: Final = 0.05
 _WARN_AFTER_S: Final = 5.0

@@ -19,8 +19,9 @@ import pytest
 import mythjobs
 from mythjobs.errors import Unreachable
 from mythjobs.process.cgroup.mounts import read_cgroup_mounts
+from mythjobs.process.reaper.directory import try_lock
 from mythjobs.process.reaper.journal import read_journal
-from mythjobs.process.reaper.launch import find_socket_path, launch_reaper, try_lock
+from mythjobs.process.reaper.launch import find_socket_path, launch_reaper
 from mythjobs.process.reaper.recovery import kill_leftovers
 from tests.integration.process.reaper_agent import (
     Agent,

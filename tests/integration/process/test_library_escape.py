@@ -108,7 +108,7 @@ def test_a_daemon_does_not_outlive_its_program(more: dict[str, Any]) -> None:
 
 def test_a_daemon_that_loses_its_parent_at_once_is_found() -> None:
     # Seen: with a given environment, 14 of 100 such daemons outlived their programs.
-    if not native.LIBRARY.exists():
+    if not Path(native.LIBRARY).exists():
         pytest.skip("the spawner is not compiled here")
     ours, theirs = os.pipe()
     system = MythSystem.shell("(setsid sleep 600 &)", stdout=theirs, env=PATH)

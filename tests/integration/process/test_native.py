@@ -26,7 +26,7 @@ _PATH = {"PATH": "/usr/bin:/bin"}
 
 @cache
 def create_spawner() -> tuple[EventLoop, NativeSpawner]:
-    if not native.LIBRARY.exists():
+    if not Path(native.LIBRARY).exists():
         pytest.skip("the spawner is not compiled here")
     loop = EventLoop()
     return loop, NativeSpawner(loop, 1, 2)

@@ -62,7 +62,7 @@ class Fixture:
 
 @pytest.fixture
 def fixture(tmp_path: Path) -> Iterator[Fixture]:
-    if not native.LIBRARY.exists():
+    if not Path(native.LIBRARY).exists():
         pytest.skip("the appender is not compiled here")
     found = Fixture(tmp_path)
     yield found

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import mythjobs
 
-# Libraries of megabytes, and MythSystem, which only users of the library need.
-HEAVY = {"_hashlib", "_ssl", "asyncio", "shutil", "mythjobs.process.library"}
+# Libraries of megabytes, modules that a reaper can do without, and MythSystem, which only users of
+# the library need.
+HEAVY = {"_hashlib", "_ssl", "asyncio", "pathlib", "shutil", "urllib", "mythjobs.process.library"}
 
 
 def test_a_reaper_loads_no_heavy_module() -> None:

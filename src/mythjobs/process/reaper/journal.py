@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
@@ -299,7 +298,7 @@ class JournalState:
     ended: dict[AttemptKey, dict[str, Any]] = field(default_factory=dict)
 
 
-def read_journal(path: Path) -> JournalState:
+def read_journal(path: str | os.PathLike[str]) -> JournalState:
     """Return the state recorded in a journal; empty if the file is missing. Raises OSError."""
     return _replay(read_records(path))
 

@@ -1,8 +1,7 @@
-"""Launch of a reaper process by the agent, and the paths of its socket and lock."""
+"""Launch of a reaper process by the agent, and the path of its socket."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from mythjobs.errors import Unreachable
+from mythjobs.process.reaper.directory import open_private
 from mythjobs.process.reaper.scope import scope_command
 
 # Code of the reaper process. Its interpreter runs with -I -S: sys.path has only the standard
@@ -80,10 +80,6 @@ def _launch(command: list[str], directory: Path, timeout_s: float) -> None:
             os.close(child_fd)
 
 
-def open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def _wait_ready(fd: int, timeout_s: float) -> bool:
     """Return whether the reaper reports that it is ready, by writing "1" to its pipe. End of file
     without this byte means that the reaper exited."""
@@ -96,41 +92,9 @@ def _read_log_tail(log: Path) -> str:
     return text or f"its log {log} is empty"
 
 
-# Limit of a Unix socket's path: sun_path (unix(7)) has 108 bytes, including a NUL.
-_MAX_SOCKET_PATH_BYTES: Final = 107
-
-
-def choose_socket_path(directory: str, runtime: str) -> str:
-    """Return the path for a reaper's new socket: in its `directory`, or in the directory `runtime`
-    if the former path is too long for a Unix socket. Raises OSError if both are."""
-    path = os.path.join(directory, "socket")
-    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
-        return path
-    path = os.path.join(runtime, f"{os.path.basename(directory)}.socket")
-    if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
-        raise OSError(f"socket path is too long: {path}")
-    return path
-
-
 def find_socket_path(directory: Path) -> Path:
     """Return the path of the socket of the reaper in `directory`."""
     try:
         return Path((directory / "address").read_text(encoding="utf-8", errors="surrogateescape"))
     except FileNotFoundError:
         return directory / "socket"
-
-
-def try_lock(directory: Path) -> int | None:
-    """Return a descriptor that holds the lock of the reaper in `directory`, or None if the reaper
-    runs, as it holds the lock then.
-
-    Whoever holds the lock may read the journal, kill leftover processes and remove the directory.
-    Closing the descriptor releases the lock. Raises OSError if the directory is missing.
-    """
-    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd

@@ -8,7 +8,6 @@ import gc
 import os
 import sys
 import threading
-from pathlib import Path
 
 from mythjobs.clock import machine_now
 from mythjobs.model.log_line import TEXT, VARIABLE, LogEvent, format_event
@@ -16,7 +15,7 @@ from mythjobs.process.cgroup.delegation import prepare_delegated_cgroup
 from mythjobs.process.event_loop import log, set_log_format
 from mythjobs.process.kernel import become_subreaper
 from mythjobs.process.reaper.attempt import AttemptDirectories
-from mythjobs.process.reaper.launch import choose_socket_path, open_private, try_lock
+from mythjobs.process.reaper.directory import choose_socket_path, open_private, try_lock
 from mythjobs.process.reaper.server import Reaper, install_signal_handlers
 from mythjobs.process.spawn.stub import pin_stub
 from mythjobs.process.spawn.vfork import reset_signals
@@ -41,7 +40,7 @@ def main() -> None:
     umask = os.umask(0o077)
     reset_signals()
     try:
-        lock = try_lock(Path(directory))
+        lock = try_lock(directory)
         if lock is None:
             sys.exit(f"another reaper runs in {directory}")
         reaper, path = _create_reaper(directory, output, scratch, runtime, umask)
@@ -112,6 +111,6 @@ def _prepare_socket(directory: str, runtime: str) -> str:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     if os.path.dirname(path) != directory:
-        with open(Path(directory, "address"), "wb", opener=open_private) as file:
+        with open(os.path.join(directory, "address"), "wb", opener=open_private) as file:
             file.write(path.encode("utf-8", "surrogateescape"))
     return path

@@ -13,7 +13,6 @@ import itertools
 import os
 import struct
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from mythjobs.clock import Now
@@ -28,7 +27,7 @@ from mythjobs.process.spawn.program import (
 )
 from mythjobs.process.spawn.stub import STEPS
 
-LIBRARY: Final = Path(__file__).parent / "mythjobs-spawner.so"
+LIBRARY: Final = os.path.join(os.path.dirname(__file__), "mythjobs-spawner.so")
 # Layouts of struct request and struct reply in child.h.
 _REQUEST: Final = struct.Struct("=2q16i")
 _IS_CANCELLED_AT: Final = 16
@@ -89,7 +88,7 @@ class NativeSpawner:
         Raises OSError if the library is missing, or if threads or descriptors are lacking.
         """
         # PyDLL keeps the interpreter's lock: the functions never wait long.
-        library = ctypes.PyDLL(os.fspath(LIBRARY))
+        library = ctypes.PyDLL(LIBRARY)
         library.spawner_create.restype = ctypes.c_void_p
         self._submit = library.spawner_submit
         self._submit.argtypes = (ctypes.c_void_p, ctypes.c_void_p)

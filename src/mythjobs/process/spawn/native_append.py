@@ -37,7 +37,7 @@ class NativeAppender:
         """`on_done` is called in the event loop's thread after each append. Raises OSError if the
         library is missing or older than this module, or if threads or descriptors are lacking."""
         # PyDLL keeps the interpreter's lock, CDLL releases it: only wait() blocks.
-        library, blocking = ctypes.PyDLL(os.fspath(LIBRARY)), ctypes.CDLL(os.fspath(LIBRARY))
+        library, blocking = ctypes.PyDLL(LIBRARY), ctypes.CDLL(LIBRARY)
         try:
             start, self._submit = library.appender_start, library.appender_submit
         except AttributeError:

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
 from mythjobs.process import descriptors
@@ -31,8 +30,8 @@ from mythjobs.process.spawn.program import (
     parse_io_class,
 )
 
-_DIRECTORY: Final = Path(__file__).parent
-_COMPILED: Final = _DIRECTORY / "mythjobs-stub"
+_DIRECTORY: Final = os.path.dirname(__file__)
+_COMPILED: Final = os.path.join(_DIRECTORY, "mythjobs-stub")
 # RLIM_INFINITY of the C library: all bits of an rlim_t set.
 _INFINITY: Final = 2**64 - 1
 # Byte that the stub writes once all settings are applied, just before exec. If the stub dies
@@ -185,7 +184,8 @@ def interpreted_stub() -> tuple[bytes, ...]:
     0.1 ms."""
     # UTF-8 mode in any locale, so that arguments that are not UTF-8 pass unchanged.
     options = (b"-I", b"-S", b"-X", b"utf8")
-    return (os.fsencode(sys.executable), *options, os.fsencode(_DIRECTORY / "stub_fallback.py"))
+    script = os.path.join(_DIRECTORY, "stub_fallback.py")
+    return (os.fsencode(sys.executable), *options, os.fsencode(script))
 
 
 def _stub_works(stub: tuple[bytes, ...]) -> bool:

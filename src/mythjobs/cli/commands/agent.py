@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from mythjobs.cli import terminal
+from mythjobs.cli import quick_agent, terminal
 from mythjobs.cli.commands.services import (
     jobs_option,
     log_format_option,
@@ -59,16 +59,8 @@ def agent(
                 f"`{context.invoked_subcommand}` after its name"
             )
         return
-    from mythjobs.agent.service import run_agent
-    from mythjobs.config.state import open_state
-
-    run_agent(
-        open_state(session.state_dir),
-        name=name,
-        jobs=jobs,
-        stop_jobs=stop_jobs,
-        has_scaling=not no_scaling,
-    )
+    # Only for command lines that quick_agent.py does not parse, such as --name.
+    quick_agent.run(quick_agent.Options(session.state_dir, jobs, no_scaling, stop_jobs, name))
 
 
 @command("join", epilog=_JOIN_EXAMPLES)

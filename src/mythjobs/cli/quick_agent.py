@@ -1,0 +1,63 @@
+"""`mythjobs agent` without click, which would stay in the agent's memory: parses only the usual
+command lines, and runs these."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_FLAGS = ("--no-scaling", "--stop-jobs")
+
+
+class Options(NamedTuple):
+    """jobs: how many at once at most; None: no maximum."""
+
+    state_dir: str | None = None
+    jobs: int | None = None
+    no_scaling: bool = False
+    stop_jobs: bool = False
+    name: str | None = None
+
+
+def run(options: Options) -> None:
+    """Run `mythjobs agent` until a signal ends it. Raises MythJobsError."""
+    from mythjobs.agent.service import run_agent
+    from mythjobs.config.state import open_state
+
+    run_agent(
+        open_state(options.state_dir),
+        name=options.name,
+        jobs=options.jobs,
+        stop_jobs=options.stop_jobs,
+        has_scaling=not options.no_scaling,
+    )
+
+
+def parse(arguments: list[str]) -> Options | None:
+    """Return the options of `mythjobs agent`, of which only --name and --log-format are missing.
+
+    Return None for any other command line, which click has to parse.
+    """
+    state_dir: str | None = None
+    jobs: int | None = None
+    flags: set[str] = set()
+    is_agent = False
+    rest = iter(arguments)
+    for each in rest:
+        if each == "--state-dir":
+            state_dir = next(rest, "-")
+            if state_dir.startswith("-"):
+                return None  # click decides whether that is an option or an error
+        elif each == "agent" and not is_agent:
+            is_agent = True
+        elif each in _FLAGS and is_agent:
+            flags.add(each)
+        elif each == "--jobs" and is_agent:
+            number = next(rest, "")
+            if not (number.isascii() and number.isdecimal() and len(number) < 10):
+                return None
+            jobs = int(number)
+        else:
+            return None
+    if not is_agent:
+        return None
+    return Options(state_dir, jobs, "--no-scaling" in flags, "--stop-jobs" in flags)

@@ -18,11 +18,12 @@ _ESCAPES: Final = (
 class MountEntry(NamedTuple):
     """A mount: the directory `root` of a file system is mounted on `point`.
 
-    device: `st_dev` of its files (except in subvolumes of btrfs, which have numbers of their own).
-    kind: type of the file system, such as "ext4". source: the mounted device or share; may be
-    empty. options: those of the file system, separated by commas.
+    mount_id: as in /proc/pid/fdinfo. device: `st_dev` of its files (except in subvolumes of btrfs,
+    which have numbers of their own). kind: type of the file system, such as "ext4". source: the
+    mounted device or share; may be empty. options: those of the file system, separated by commas.
     """
 
+    mount_id: int
     device: int
     root: str
     point: str
@@ -47,14 +48,20 @@ def find_mount(content: bytes, device: int) -> MountEntry | None:
 def _parse_line(line: str) -> MountEntry | None:
     before, _, after = line.partition(" - ")
     try:
-        _, _, device, root, point, *_ = before.split(" ")
+        number, _, device, root, point, *_ = before.split(" ")
         kind, source, options = after.split(" ", 2)
         major, minor = device.split(":")
-        number = os.makedev(int(major), int(minor))
+        mount_id, device_number = int(number), os.makedev(int(major), int(minor))
     except ValueError:
         return None
     return MountEntry(
-        number, _unescape(root), _unescape(point), kind, _unescape(source), _unescape(options)
+        mount_id,
+        device_number,
+        _unescape(root),
+        _unescape(point),
+        kind,
+        _unescape(source),
+        _unescape(options),
     )
 
 

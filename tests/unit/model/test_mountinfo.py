@@ -12,8 +12,10 @@ _SHARE = b"37 35 0:40 / /srv/tv rw shared:1 master:2 - nfs4 nas:/tv rw,vers=4.2\
 
 def test_each_mount_is_parsed_whatever_its_number_of_optional_fields() -> None:
     assert parse_mountinfo(_DISK + _SHARE) == [
-        MountEntry(os.makedev(98, 0), "/sub", "/mnt", "ext3", "/dev/root", "rw,errors=continue"),
-        MountEntry(os.makedev(0, 40), "/", "/srv/tv", "nfs4", "nas:/tv", "rw,vers=4.2"),
+        MountEntry(
+            36, os.makedev(98, 0), "/sub", "/mnt", "ext3", "/dev/root", "rw,errors=continue"
+        ),
+        MountEntry(37, os.makedev(0, 40), "/", "/srv/tv", "nfs4", "nas:/tv", "rw,vers=4.2"),
     ]
 
 
@@ -30,7 +32,8 @@ def test_only_blanks_and_newlines_separate() -> None:
 
 
 def test_lines_of_another_form_are_left_out() -> None:
-    broken = b"no mount\n\n1 2 x:3 / / rw - ext4 /dev/a rw\n1 2 3 / / rw - ext4 /dev/a rw\n"
+    numbers = (b"1 2 x:3", b"x 2 0:3", b"1 2 3")
+    broken = b"no mount\n\n" + b"".join(each + b" / / rw - ext4 /dev/a rw\n" for each in numbers)
     assert parse_mountinfo(broken + _DISK + b"1 2 0:3 / /mnt rw ext4 /dev/a rw") == (
         parse_mountinfo(_DISK)
     )

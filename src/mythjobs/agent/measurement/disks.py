@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from mythjobs.agent.scaling.counters import DiskCounters
-from mythjobs.model.mountinfo import find_mount
+from mythjobs.model.mountinfo import find_mount, parse_mountinfo
 
 _SECTOR_BYTES: Final = 512  # of /proc/diskstats, whatever the disk's own sectors are
 
@@ -27,6 +28,9 @@ class DiskMap:
         self._sys_block = sys_block
         self._mountinfo = mountinfo
         self._by_device: dict[int, str | None] = {}
+        # The last content of a mountinfo file, and the devices of its mounts by their ids.
+        self._content = b""
+        self._devices: dict[int, int] = {}
 
     @property
     def names(self) -> set[str]:
@@ -39,6 +43,13 @@ class DiskMap:
         if device not in self._by_device:
             self._by_device[device] = self._look_up(device)
         return self._by_device[device]
+
+    def parse_mounts(self, content: bytes) -> Mapping[int, int]:
+        """Return the devices of the mounts in /proc/PID/mountinfo by their ids, for find()."""
+        if content != self._content:
+            self._content = content
+            self._devices = {each.mount_id: each.device for each in parse_mountinfo(content)}
+        return self._devices
 
     def find_for_path(self, path: str) -> str | None:
         """Return the disk of a path; None if it has none or does not exist."""
@@ -70,7 +81,8 @@ class DiskMap:
             mount = find_mount(self._mountinfo.read_bytes(), device)
         except OSError:
             return None
-        return mount.source if mount and mount.source.startswith("/") else None
+        # Only below /dev: a look at another source, as of bindfs, may wait for a disk that hangs.
+        return mount.source if mount and mount.source.startswith("/dev/") else None
 
 
 def parse_diskstats(text: bytes, names: set[str]) -> dict[str, DiskCounters]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import stat
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -25,6 +25,7 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _FIRST_READINGS: Final = 3
 _READINGS: Final = 5
 _MAX_FILES: Final = 200
+_MOUNT_ID: Final = re.compile(rb"^mnt_id:\s*(\d+)", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -140,24 +141,40 @@ class JobUsageReader:
 
 
 def find_disks(disk_map: DiskMap, pids: Iterable[int]) -> tuple[str, ...]:
-    """Return the disks of the regular files that the processes have open."""
+    """Return the disks of the files and directories that the processes have open.
+
+    Does not access the files themselves: stat() of a file on a network disk waits until its data is
+    written, and for ever if the server is gone.
+    """
     found: dict[str, None] = {}
     count = 0
     for pid in pids:
-        directory = f"/proc/{pid}/fd"
         try:
-            names = procfs.list_directory(directory)
+            names = procfs.list_directory(f"/proc/{pid}/fd")
+            devices = disk_map.parse_mounts(_read_file(f"/proc/{pid}/mountinfo"))
         except OSError:
             continue  # the process is gone, or belongs to another user
         for name in names[: _MAX_FILES - count]:
             count += 1
-            try:
-                status = os.stat(f"{directory}/{name}")
-            except OSError:
-                continue
-            if stat.S_ISREG(status.st_mode) and (disk := disk_map.find(status.st_dev)):
+            device = devices.get(_read_mount_id(pid, name))
+            if device is not None and (disk := disk_map.find(device)):
                 found[disk] = None
     return tuple(found)
+
+
+def _read_mount_id(pid: int, fd: str) -> int:
+    """Return the id of the mount of an open file; -1 if the file is closed by now. Pipes, sockets
+    and the like have mounts that no mountinfo file lists."""
+    try:
+        info = _MOUNT_ID.search(_read_file(f"/proc/{pid}/fdinfo/{fd}"))
+    except OSError:
+        return -1
+    return int(info[1]) if info else -1
+
+
+def _read_file(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
 
 
 def _add_gpu(tree: _Tree, used: GpuUsage, now_s: float) -> None:

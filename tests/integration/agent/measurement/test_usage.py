@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mythjobs.agent.measurement.disks import DiskMap
-from mythjobs.agent.measurement.job_usage import JobUsageReader
+from mythjobs.agent.measurement.job_usage import JobUsageReader, find_disks
 from mythjobs.agent.measurement.machine_load import MachineLoadReader, parse_cpu
 from mythjobs.agent.scaling.counters import MIB, JobCounters
 
@@ -81,6 +82,19 @@ def test_the_bytes_since_the_last_reading_of_an_ended_job_are_on_its_disks(tmp_p
     assert reader.split_bytes(KEY, seen + 1000) == {disk: seen + 1000}
     # A job that was never read counts on the default disk.
     assert reader.split_bytes((2, 1), 1000) == {disk: 1000}
+
+
+def test_the_disks_of_a_job_are_found_without_access_to_its_files(tmp_path: Path) -> None:
+    # stat() of a file that is open for writing on NFS waits until its data is on the server.
+    disks = DiskMap()
+    if (disk := disks.find_for_path(str(tmp_path))) is None:
+        pytest.skip("the temporary directory is on no disk")
+    program = f"file = open({str(tmp_path / 'file')!r}, 'w')"
+    with running(program) as pid:
+        assert find_disks(disks, [pid]) == (disk,)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "stat", None)
+            assert find_disks(disks, [pid]) == (disk,)
 
 
 def test_a_job_whose_process_is_gone_has_used_nothing(tmp_path: Path) -> None:

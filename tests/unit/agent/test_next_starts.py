@@ -107,6 +107,18 @@ def test_stop_of_an_attempt_that_the_reaper_has_just_started() -> None:
     assert [type(each) for each in agent.send_all()] == [m.Ended, m.Ended]
 
 
+def test_a_stopped_attempt_does_not_start_before_the_answer_to_its_recall() -> None:
+    agent = make_agent(1, 2, 3, 4)
+    agent.master_sends(m.Stop(4, 1, "anna"))
+    agent.take_sent("start")
+    # The reaper has sent this before it got the recall: job 1 ended before it had a start to
+    # follow, and job 3 was late.
+    agent.reaper_sends(agent.ended(1), recalled(3))
+    assert agent.take_starts() == [3]
+    agent.reaper_sends(recalled(4), agent.synced())
+    assert m.Returned(4, 1, "stopped by anna") in agent.send_all()
+
+
 def test_a_stale_attempt_that_the_reaper_has_is_returned_and_forgotten() -> None:
     agent = make_agent(1, 2, 3)
     agent.master_sends(m.Stale(3, 1))

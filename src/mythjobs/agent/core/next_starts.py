@@ -45,7 +45,10 @@ class NextStarts:
     def find_first(self) -> AgentAttempt | None:
         """Return the attempt that the reaper starts next; None if there is none, or if they are
         being recalled."""
-        return None if self.is_recalled else next(iter(self._attempts.values()), None)
+        # The reaper also gives back by itself what is late, which ends the recall here too early.
+        if self.is_recalled or self._stops:
+            return None
+        return next(iter(self._attempts.values()), None)
 
     def find(self, keys: Iterable[Key]) -> list[AgentAttempt]:
         return [self._attempts[key] for key in keys if key in self._attempts]

@@ -17,7 +17,7 @@ _MAX_NEXT: Final = 64
 class NextStarts:
     """The attempts in phase NEXT, in the order in which the reaper starts them.
 
-    Whatever changes if, when or how one of them may start recalls all of them. The reaper answers
+    A change of whether, when or how one of them may start recalls all of them. The reaper answers
     which of them it has not started, and these wait in the agent again.
     """
 

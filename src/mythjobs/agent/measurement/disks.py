@@ -81,7 +81,7 @@ class DiskMap:
             mount = find_mount(self._mountinfo.read_bytes(), device)
         except OSError:
             return None
-        # Only below /dev: a look at another source, as of bindfs, may wait for a disk that hangs.
+        # Only below /dev: another source, such as that of bindfs, may be on a disk that hangs.
         return mount.source if mount and mount.source.startswith("/dev/") else None
 
 

@@ -32,8 +32,8 @@ class ForeignPressure:
         self._total_s = 0.0
 
     def read_stall_s(self, reaper_pids: Iterable[int]) -> float | None:
-        """Return a time that grows by how long the program waited that waited longest since the
-        last call. None if it is not known of any."""
+        """Return a total in seconds, to which each call adds the longest wait of one of these
+        cgroups since the call before. None if none of them can be read."""
         if self._root is None:
             return None
         if self._readings % _READINGS == 0:

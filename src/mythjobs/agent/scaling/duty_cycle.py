@@ -50,9 +50,9 @@ class _Cycle:
 
 
 class DutyCycle:
-    """Lets such a job run in every other period.
+    """Lets the only heavy stream of a disk run in every other period.
 
-    One job always runs: an exception is this job's frozen period.
+    In its frozen period it may be that no job runs, which is never so otherwise.
     """
 
     def __init__(self) -> None:

@@ -42,8 +42,8 @@ class Peer(NamedTuple):
 
     is_local: through the Unix socket in the master's state directory, from its owner or root.
     fingerprint: of the TLS certificate that the connection was given, "" without TLS.
-    on_identified: called once the machine is known. on_refused: called with the cause if it is not
-    let in; None: the log gets a line each time, which nobody but this machine's owner can cause.
+    on_identified: called once the machine is known. on_refused: called with the cause if the
+    machine is refused; None: each refusal is logged, as only this machine's owner can cause one.
     """
 
     is_local: bool

@@ -105,6 +105,9 @@ def _print_waiting(waiting: list[Json], as_json: bool) -> None:
     if as_json:
         terminal.print_json(waiting)
         return
+    if not waiting:
+        terminal.print_message("no machine asks to join; type `mythjobs agent join HOST` there")
+        return
     now_ms = clock.master_now().wall_ms
     rows: list[tuple[Any, ...]] = [
         (each["name"], each["id"], " ".join(each["code"]),
@@ -112,6 +115,7 @@ def _print_waiting(waiting: list[Json], as_json: bool) -> None:
         for each in waiting
     ]  # fmt: skip
     terminal.print_table(("machine", "id", "words on its screen", "until"), rows)
+    terminal.print_message("if a machine shows these words: `mythjobs machine approve NAME`")
 
 
 @command("rename", epilog="Example:\n  mythjobs machine rename debian attic")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 _FLAGS = ("--no-scaling", "--stop-jobs")
 
 
-class Options(NamedTuple):
+class AgentOptions(NamedTuple):
     """jobs: how many at once at most; None: no maximum."""
 
     state_dir: str | None = None
@@ -18,7 +18,7 @@ class Options(NamedTuple):
     name: str | None = None
 
 
-def run(options: Options) -> None:
+def run(options: AgentOptions) -> None:
     """Run `mythjobs agent` until a signal ends it. Raises MythJobsError."""
     from mythjobs.agent.service import run_agent
     from mythjobs.config.state import open_state
@@ -32,7 +32,7 @@ def run(options: Options) -> None:
     )
 
 
-def parse(arguments: list[str]) -> Options | None:
+def parse(arguments: list[str]) -> AgentOptions | None:
     """Return the options of `mythjobs agent`, of which only --name and --log-format are missing.
 
     Return None for any other command line, which click has to parse.
@@ -60,4 +60,4 @@ def parse(arguments: list[str]) -> Options | None:
             return None
     if not is_agent:
         return None
-    return Options(state_dir, jobs, "--no-scaling" in flags, "--stop-jobs" in flags)
+    return AgentOptions(state_dir, jobs, "--no-scaling" in flags, "--stop-jobs" in flags)

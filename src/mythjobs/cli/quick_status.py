@@ -7,12 +7,12 @@ from typing import NamedTuple
 from mythjobs.cli import connect
 
 
-class Options(NamedTuple):
+class StatusOptions(NamedTuple):
     state_dir: str | None
     as_json: bool
 
 
-def run(options: Options) -> None:
+def run(options: StatusOptions) -> None:
     """Run `mythjobs status`. Raises MythJobsError."""
     from mythjobs.cli.status_text import print_status
 
@@ -20,7 +20,7 @@ def run(options: Options) -> None:
     print_status(found, as_json=options.as_json)
 
 
-def parse(arguments: list[str]) -> Options | None:
+def parse(arguments: list[str]) -> StatusOptions | None:
     """Return the options of `mythjobs status`, with `--json` and `--state-dir` or without.
 
     Return None for any other command line, which click has to parse.
@@ -38,4 +38,4 @@ def parse(arguments: list[str]) -> Options | None:
             as_json = True
         else:
             return None
-    return Options(state_dir, as_json) if is_status else None
+    return StatusOptions(state_dir, as_json) if is_status else None

@@ -5,19 +5,19 @@ import sys
 
 import pytest
 
-from mythjobs.cli.quick_agent import Options, parse
+from mythjobs.cli.quick_agent import AgentOptions, parse
 
 
 @pytest.mark.parametrize(
     "line, expected",
     [
-        ("agent", Options()),
-        ("--state-dir a agent --no-scaling", Options("a", no_scaling=True)),
-        ("agent --jobs 2 --stop-jobs", Options(jobs=2, stop_jobs=True)),
-        ("agent --state-dir a --jobs 0", Options("a", jobs=0)),
+        ("agent", AgentOptions()),
+        ("--state-dir a agent --no-scaling", AgentOptions("a", no_scaling=True)),
+        ("agent --jobs 2 --stop-jobs", AgentOptions(jobs=2, stop_jobs=True)),
+        ("agent --state-dir a --jobs 0", AgentOptions("a", jobs=0)),
     ],
 )
-def test_usual_command_lines_are_parsed(line: str, expected: Options) -> None:
+def test_usual_command_lines_are_parsed(line: str, expected: AgentOptions) -> None:
     assert parse(line.split()) == expected
 
 

@@ -2,19 +2,19 @@
 
 import pytest
 
-from mythjobs.cli.quick_status import Options, parse
+from mythjobs.cli.quick_status import StatusOptions, parse
 
 
 @pytest.mark.parametrize(
     "line, expected",
     [
-        ("status", Options(None, False)),
-        ("status --json", Options(None, True)),
-        ("--state-dir a status", Options("a", False)),
-        ("--state-dir a status --json --state-dir b", Options("b", True)),
+        ("status", StatusOptions(None, False)),
+        ("status --json", StatusOptions(None, True)),
+        ("--state-dir a status", StatusOptions("a", False)),
+        ("--state-dir a status --json --state-dir b", StatusOptions("b", True)),
     ],
 )
-def test_usual_command_lines_are_parsed(line: str, expected: Options) -> None:
+def test_usual_command_lines_are_parsed(line: str, expected: StatusOptions) -> None:
     assert parse(line.split()) == expected
 
 

@@ -71,5 +71,5 @@ def parse_status_lines(status: JobStatus, lines: Iterable[str], now_ms: int) -> 
 
 
 def _clean_comment(text: str) -> str:
-    printable = (each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    printable = (each if each.isprintable() else "\ufffd" for each in text)
     return "".join(printable)[:_MAX_COMMENT_LETTERS]

@@ -60,7 +60,7 @@ def agent(
             )
         return
     # Only for command lines that quick_agent.py does not parse, such as --name.
-    quick_agent.run(quick_agent.Options(session.state_dir, jobs, no_scaling, stop_jobs, name))
+    quick_agent.run(quick_agent.AgentOptions(session.state_dir, jobs, no_scaling, stop_jobs, name))
 
 
 @command("join", epilog=_JOIN_EXAMPLES)

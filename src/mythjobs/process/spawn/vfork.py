@@ -8,7 +8,6 @@ import errno
 import mmap
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -115,6 +114,9 @@ def _start_error(number: int, before_exec: bool, program: Program) -> CannotStar
 def spawn_by_popen(program: Program) -> int:
     """Start a program with subprocess.Popen, for versions of Python in which fork_exec does not
     work as Vfork expects."""
+    # Imported for these versions only: it would stay in the memory of each reaper.
+    import subprocess
+
     if program.setup is not NO_SETUP:
         return spawn_via_stub(program, spawn_by_popen)
     try:

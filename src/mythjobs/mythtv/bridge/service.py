@@ -46,6 +46,8 @@ OTHER_EVENTS: Final = 2
 _CHECK_S: Final = 2.0
 # The bridge's statements read or change few rows.
 _STATEMENT_TIMEOUT_S: Final = 20.0
+# Time between two attempts to connect while the database is away, at most.
+_MAX_BACKOFF_S: Final = 30.0
 # How long the threads may take to end: a frozen server would hold one of them for a minute.
 _END_TIMEOUT_S: Final = 5.0
 log = logging.getLogger(__name__)
@@ -107,7 +109,9 @@ class _BridgeProgram:
         databases = [
             stack.enter_context(
                 MythDatabase(
-                    parse_url(settings.database, "settings.toml"), timeout_s=_STATEMENT_TIMEOUT_S
+                    parse_url(settings.database, "settings.toml"),
+                    timeout_s=_STATEMENT_TIMEOUT_S,
+                    max_backoff_s=_MAX_BACKOFF_S,
                 )
             )
             for _ in range(2 if settings.database else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,6 +13,8 @@ from mythjobs.errors import ConfigError, MythJobsError, Unreachable
 from mythjobs.mythtv.database.address import DatabaseAddress
 
 if TYPE_CHECKING:
+    import ssl
+
     import pymysql
 
 Row = dict[str, Any]
@@ -24,6 +26,8 @@ TIMEOUT_S: Final = 60.0
 _CONNECT_TIMEOUT_S: Final = 10
 # A connection that was idle for longer is checked before it is used.
 _CHECK_AFTER_S: Final = 30.0
+# Time between two attempts to connect, with `max_backoff_s`: it doubles from this.
+_MIN_BACKOFF_S: Final = 0.25
 # Error numbers of the client library and the server: the connection is lost.
 _LOST: Final = frozenset(
     {0, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2055}
@@ -53,13 +57,30 @@ class MythDatabaseError(MythJobsError):
 class MythDatabase:
     """One connection, for one thread. It is opened by the first statement and, when it is lost, by
     the next. Raises ConfigError (access refused), Unreachable (no server, connection lost, no
-    answer in time) and MythDatabaseError (the statement failed)."""
+    answer in time) and MythDatabaseError (the statement failed).
 
-    def __init__(self, address: DatabaseAddress, *, timeout_s: float = TIMEOUT_S) -> None:
+    max_backoff_s: after a failed attempt to connect, statements fail at once with the same error,
+    for a time that doubles with each attempt, up to this. 0: each statement tries to connect.
+    """
+
+    def __init__(
+        self,
+        address: DatabaseAddress,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        max_backoff_s: float = 0.0,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.address = address
         self._timeout_s = timeout_s
+        self._max_backoff_s = max_backoff_s
+        self._now_s = now_s
         self._connection: pymysql.Connection[Any] | None = None
         self._used_s = 0.0
+        # Of the last attempt to connect, None after a successful one.
+        self._failure: MythJobsError | None = None
+        self._retry_s = 0.0
+        self._backoff_s = _MIN_BACKOFF_S
 
     def query(self, sql: str, *values: object) -> list[Row]:
         """Return the rows of a read, repeated once if the connection was lost."""
@@ -156,21 +177,30 @@ class MythDatabase:
                 f"MythTV's database {self.address.label} has or gets a text that is not valid "
                 f"({error})"
             ) from None
-        self._used_s = time.monotonic()
+        self._used_s = self._now_s()
 
     def _open(self) -> pymysql.Connection[Any]:
         import pymysql
 
         if self._connection is not None:
-            if time.monotonic() - self._used_s < _CHECK_AFTER_S:
+            if self._now_s() - self._used_s < _CHECK_AFTER_S:
                 return self._connection
             try:
                 self._connection.ping(reconnect=False)
                 return self._connection
             except pymysql.MySQLError:
                 self.close()
-        self._connection = self._connect()
-        self._used_s = time.monotonic()
+        if self._failure is not None and self._now_s() < self._retry_s:
+            raise type(self._failure)(self._failure.sentence)
+        try:
+            self._connection = self._connect()
+        except MythJobsError as error:
+            self._failure = error
+            self._retry_s = self._now_s() + min(self._backoff_s, self._max_backoff_s)
+            self._backoff_s = min(2 * self._backoff_s, max(self._max_backoff_s, _MIN_BACKOFF_S))
+            raise
+        self._failure, self._backoff_s = None, _MIN_BACKOFF_S
+        self._used_s = self._now_s()
         return self._connection
 
     def _connect(self) -> pymysql.Connection[Any]:
@@ -197,8 +227,13 @@ class MythDatabase:
                 conv={each: to for each, to in conversions.items() if each not in texts},
                 # As MythTV does: times are UTC, and strict mode would refuse its own defaults.
                 init_command="SET time_zone = '+00:00', sql_mode = ''",
+                # Without this pymysql loads all certificates of the system, which takes 15 ms, into
+                # a context that checks none of them.
+                ssl_disabled=True,
                 defer_connect=True,
             )
+            # TLS if the server has it, as by default.
+            connection.ssl, connection.ctx = True, _make_tls_context()
             connection.connect(_connect_socket(address.socket) if address.socket else None)
             return connection
         except pymysql.MySQLError as error:
@@ -214,6 +249,16 @@ class MythDatabase:
                 "runs and listens on this address (bind-address in its configuration), and the "
                 f"address in {address.source or 'the settings'}"
             ) from None
+
+
+def _make_tls_context() -> ssl.SSLContext:
+    """Return a context that encrypts and checks no certificate: MythTV's servers have their own."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _connect_socket(path: str) -> socket.socket:

@@ -6,8 +6,9 @@ from typing import Any
 from urllib.parse import quote
 
 from mythjobs.errors import BadRequest, NotAllowed, Unreachable
-from mythjobs.mythtv.database.address import DatabaseAddress, parse_url
+from mythjobs.mythtv.database.address import DEFAULT_PORT, DatabaseAddress, parse_url
 from mythjobs.mythtv.database.connection import MythDatabase
+from mythjobs.mythtv.json_values import read_number, read_table, read_text
 from mythjobs.mythtv.protocol.connection import open_connection
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import BridgeSettings
@@ -51,28 +52,28 @@ def check_backend(settings: BridgeSettings, services: Services) -> dict[str, Any
 def fetch_database(services: Services, pin: str, backend: str) -> DatabaseAddress:
     """Return the address of the backend's database, which the backend gives for its security pin.
 
-    Raises NotAllowed for a wrong pin.
+    Raises NotAllowed for a wrong pin, ProtocolError, Unreachable.
     """
     try:
-        found = services.get("Myth/GetConnectionInfo", Pin=pin).get("ConnectionInfo") or {}
+        found = read_table(services.get("Myth/GetConnectionInfo", Pin=pin), "ConnectionInfo")
     except (BadRequest, NotAllowed):
         found = {}
-    database = found.get("Database") or {}
-    if not database.get("Host"):
+    database = read_table(found, "Database")
+    host = read_text(database, "Host")
+    if not host:
         raise NotAllowed(
             "the backend does not tell its database for this pin; MythTV's set-up shows its "
             "security pin (an empty one permits nobody), or name its config.xml with --config"
         )
-    host = str(database["Host"])
     if host in _LOOPBACK or host.startswith("127."):
         # The loopback address is that of the backend's machine.
         host = backend
     return DatabaseAddress(
         host=host,
-        port=int(database.get("Port") or 3306),
-        user=str(database.get("UserName") or ""),
-        password=str(database.get("Password") or ""),
-        name=str(database.get("Name") or ""),
+        port=read_number(database, "Port") or DEFAULT_PORT,
+        user=read_text(database, "UserName"),
+        password=read_text(database, "Password"),
+        name=read_text(database, "Name"),
     )
 
 

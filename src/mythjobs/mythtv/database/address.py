@@ -15,7 +15,7 @@ from mythjobs.errors import BadRequest, ConfigError
 
 # The environment may have a password; the command line may not, because any user can read it.
 ENVIRONMENT: Final = "MYTHJOBS_MYTHTV_DATABASE"
-_DEFAULT_PORT: Final = 3306
+DEFAULT_PORT: Final = 3306
 _EXAMPLE: Final = "mysql://mythtv@192.168.1.10/mythconverg"
 _SOCKETS: Final = (
     "/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock",
@@ -30,7 +30,7 @@ class DatabaseAddress:
     source: for messages."""
 
     host: str = "127.0.0.1"
-    port: int = _DEFAULT_PORT
+    port: int = DEFAULT_PORT
     user: str = "mythtv"
     password: str = field(default="mythtv", repr=False)
     name: str = "mythconverg"
@@ -102,7 +102,7 @@ def parse_url(url: str, source: str) -> DatabaseAddress:
         raise BadRequest(f"{source}: unknown option {min(set(query) - {'socket'})}; known: socket")
     return DatabaseAddress(
         host=parts.hostname or "127.0.0.1",
-        port=port or _DEFAULT_PORT,
+        port=port or DEFAULT_PORT,
         user=unquote(parts.username or "mythtv"),
         password=unquote(parts.password or ""),
         name=unquote(parts.path.lstrip("/")) or "mythconverg",
@@ -134,13 +134,13 @@ def read_config_file(path: Path) -> DatabaseAddress:
         return (text or "").strip() or default
 
     default = DatabaseAddress()
-    port = read("Port", "DBPort", str(_DEFAULT_PORT))
+    port = read("Port", "DBPort", str(DEFAULT_PORT))
     # MythTV writes 0 for the default port.
     number = int(port) if port.isascii() and port.isdecimal() else 0
     host = read("Host", "DBHostName", default.host)
     return DatabaseAddress(
         host=host,
-        port=number if 0 < number < 65536 else _DEFAULT_PORT,
+        port=number if 0 < number < 65536 else DEFAULT_PORT,
         user=read("UserName", "DBUserName", default.user),
         password=read("Password", "DBPassword", default.password),
         name=read("DatabaseName", "DBName", default.name),

@@ -182,6 +182,19 @@ def test_recordings_that_ended_while_disconnected_are_found_once() -> None:
     assert watch.is_catch_up_due(now_ms + 900_000)
 
 
+def test_a_recording_that_waits_for_its_backend_is_found_after_a_restart() -> None:
+    recording = the_recording(end_ms=START_MS + HOUR_MS)
+    watch = a_watch(START_MS)
+    watch.postpone(FINISHED, recording.end_ms)
+    for hours in range(2, 50):
+        watch.record_caught_up(START_MS + hours * HOUR_MS)
+    [(found, _)] = RecordingWatch(watch.progress).select_missed([recording])
+    assert found == FINISHED
+    watch.finish(FINISHED, recording.end_ms)
+    watch.record_caught_up(START_MS + 50 * HOUR_MS)
+    assert RecordingWatch(watch.progress).select_missed([recording]) == []
+
+
 def test_an_imported_rule_and_the_row_of_mythtv_are_one_job() -> None:
     recording = the_recording()
     rule = replace(RULE, origin=IMPORT_ORIGIN)

@@ -25,6 +25,9 @@ _DAY_MS: Final = 86_400_000
 # No recording is longer, so one that began earlier has ended before the looked-up period.
 _LONGEST_MS: Final = _DAY_MS
 _KEPT_MS: Final = 3 * _DAY_MS
+# A recording that cannot get its jobs yet, as its backend is away, is found again after a restart
+# of the bridge for so long.
+_LONGEST_WAIT_MS: Final = 60 * _DAY_MS
 # MythTV's recorder queues its jobs within a second of the recording's start or end; the start is
 # rounded to a minute.
 _QUEUED_MS: Final = 120_000
@@ -192,10 +195,13 @@ class RecordingWatch:
         return found
 
     def record_caught_up(self, began_ms: int) -> None:
-        """Record that all recordings that ended before `began_ms` were examined."""
+        """Record that all recordings that ended before `began_ms` were examined, or are pending:
+        those are found again after a restart."""
         self._catch_up_ms = began_ms + round(CATCH_UP_S * 1000)
         progress = self.progress
-        progress.caught_up_ms = max(progress.caught_up_ms, began_ms)
+        pending = [each.key[1] for each in self._pending if each.when == "finished"]
+        pending_ms = max(min(pending, default=began_ms), began_ms - _LONGEST_WAIT_MS)
+        progress.caught_up_ms = max(progress.caught_up_ms, min(began_ms, pending_ms))
         oldest_ms = progress.caught_up_ms - _KEPT_MS
         progress.examined = {k: ms for k, ms in progress.examined.items() if ms >= oldest_ms}
 

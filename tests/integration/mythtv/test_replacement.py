@@ -227,6 +227,10 @@ def test_the_kept_file_of_a_deleted_recording_is_deleted(recorded: Recorded) -> 
     remove_kept_files(recorded.mythtv)
     assert kept.exists()
     recorded.mythtv.execute("DELETE FROM recorded WHERE recordedid = 5")
+    # On a machine that has another directory of this name.
+    elsewhere = kept.rename(recorded.source.with_name("elsewhere"))
+    remove_kept_files(recorded.mythtv)
+    elsewhere.rename(kept)
     remove_kept_files(recorded.mythtv)
     assert not kept.exists()
     assert undo_log.list_orphans(recorded.mythtv) == []
@@ -246,6 +250,23 @@ def test_a_file_on_another_file_system_is_copied(
     finally:
         source.unlink(missing_ok=True)
     assert recorded.current() == recorded.new
+
+
+def test_a_symbolic_link_to_the_new_file_is_followed(recorded: Recorded) -> None:
+    target = recorded.source.rename(recorded.source.with_name("target.mkv"))
+    recorded.source.symlink_to(target)
+    assert recorded.replace() == f"{NAME}.mkv"
+    assert not (recorded.directory / f"{NAME}.mkv").is_symlink()
+    assert not recorded.source.is_symlink()
+    # Whoever uses the target must not change the recording.
+    target.write_bytes(b"other")
+    assert recorded.current() == recorded.new
+
+
+def test_a_journal_that_another_command_removes_is_left_out(recorded: Recorded) -> None:
+    # A dangling link is listed, and its file is gone when it is read.
+    (recorded.directory / "other.ts.mythjobs-replace").symlink_to("gone")
+    assert recorded.replace() == f"{NAME}.mkv"
 
 
 def test_files_that_are_refused(recorded: Recorded) -> None:

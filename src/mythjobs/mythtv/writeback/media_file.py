@@ -157,14 +157,19 @@ def describe_file(extension: str, size_bytes: int, info: MediaInfo | None) -> di
 
 def place_copy(source: Path, part: Path, like: Path) -> None:
     """Let `part` be the content of `source`, complete and on the disk: a hard link, or a copy if
-    they are on different file systems. Its mode, and if permitted its owner, are those of `like`.
+    they are on different file systems or `source` is a symbolic link. The mode, and if permitted
+    the owner, are those of `like`.
 
     Raises BadRequest if the disk is full.
     """
     part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
+    is_linked = False
+    # link(2) would make another symbolic link of one.
+    if not source.is_symlink():
+        with suppress(OSError):
+            os.link(source, part)
+            is_linked = True
+    if not is_linked:
         _copy(source, part)
     before = like.stat()
     os.chmod(part, before.st_mode & 0o777)

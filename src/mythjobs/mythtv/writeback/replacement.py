@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -142,7 +143,10 @@ def recover(database: MythDatabase, directory: Path, recordedid: int) -> Replace
     if row is not None:
         _remove_temporary(directory, f"{row['basename']}{_JOURNAL}")
     for path in sorted(directory.glob(f"*{_JOURNAL}")):
-        journal = _read_journal(path)
+        try:
+            journal = _read_journal(path)
+        except FileNotFoundError:
+            continue  # the replacement of another recording has just been finished
         if journal.recordedid != recordedid:
             continue
         _remove_temporary(directory, path.name)
@@ -186,13 +190,16 @@ def undo_replacement(database: MythDatabase, entry: UndoEntry, directory: Path) 
 
 def remove_kept_files(database: MythDatabase) -> None:
     """Delete old files on this machine that were kept of recordings which MythTV has deleted since:
-    MythTV does not know them."""
+    MythTV does not know them. Those that this user may not delete stay."""
     for entry in undo_log.list_orphans(database):
         replaced = entry.change.replaced
         if replaced is None or not all(map(is_file_name, replaced[:2])):
             continue
-        if Path(replaced[2]).is_dir():
-            discard(database, entry, Path(replaced[2]))
+        directory = Path(replaced[2])
+        # Another machine may have the file in a directory of the same name.
+        if os.path.exists(directory / f"{replaced[0]}{_OLD}"):
+            with suppress(OSError):
+                discard(database, entry, directory)
 
 
 def discard(database: MythDatabase, entry: UndoEntry, directory: Path) -> None:
@@ -290,7 +297,9 @@ def _rename_previews(directory: Path, old: str, new: str) -> None:
         return
     for path in directory.iterdir():
         if path.name.startswith(f"{old}.") and path.name.endswith(".png"):
-            os.rename(path, directory / (new + path.name[len(old) :]))
+            # MythTV may delete a picture at any time, and makes it again.
+            with suppress(FileNotFoundError):
+                os.rename(path, directory / (new + path.name[len(old) :]))
 
 
 def _read_again(database: MythDatabase, recordedid: int) -> RecordedState:
@@ -329,11 +338,14 @@ def _write_journal(directory: Path, journal: ReplacementJournal) -> None:
 
 
 def _read_journal(path: Path) -> ReplacementJournal:
+    """Raises ConfigError, FileNotFoundError."""
     try:
         journal = ReplacementJournal(**json.loads(path.read_bytes()))
         # Whoever may write in the directory can write a journal there.
         if not is_file_name(journal.old) or not is_file_name(journal.new):
             raise ValueError(f"{journal.old!r} or {journal.new!r} is no plain file name")
         return journal
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"the journal {path} cannot be read: {error}") from None

@@ -119,6 +119,10 @@ def test_a_value_reaches_the_program_as_it_is(
         (". %DIR%/settings", ". would"),
         ("p $X%TITLE%", "variable's name"),
         ('p "$%TITLE%"', "variable's name"),
+        ("p $[%SEASON%+1]", "$["),
+        ('p "$[x[%TITLE%]]"', "$["),
+        ("p \\%TITLE%", "backslash"),
+        ('p "\\%TITLE%"', "backslash"),
     ],
 )
 def test_what_would_be_evaluated_again_is_refused(text: str, reason: str) -> None:
@@ -135,6 +139,7 @@ def test_what_would_be_evaluated_again_is_refused(text: str, reason: str) -> Non
         "perl -e 'print 1'",
         "cat x | sh",
         "p $((1 + 1))",
+        'p "$[1]"',
     ],
 )
 def test_a_command_without_values_may_do_all_that(text: str) -> None:
@@ -146,6 +151,7 @@ def test_a_list_of_words_becomes_an_argv() -> None:
     converted = convert_command("  /opt/x --a 'b c'  \"%DIR%/%FILE%\" \\%x ")
     assert converted.argv == ("/opt/x", "--a", "b c", "{dir}/{file}", "%x")
     assert converted.parameters == ("dir", "file")
+    assert convert_command('/opt/x a\\\n "b\\\nc"').argv == ("/opt/x", "a", "bc")
 
 
 def test_the_log_options_are_split_into_words(tmp_path: Path) -> None:

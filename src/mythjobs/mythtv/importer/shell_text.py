@@ -135,7 +135,9 @@ class _ShellReader:
         elif char == "\\":
             if self.at + 1 >= len(self.text):
                 raise NotConvertibleError("it ends with a backslash")
-            self._add(self.text[self.at + 1])
+            self._check_escaped()
+            if self.text[self.at + 1] != "\n":  # else the line goes on
+                self._add(self.text[self.at + 1])
             self._copy(2)
         elif char == "`":
             self._read_backquotes(in_double=False, in_backquotes=closing == "`")
@@ -199,7 +201,9 @@ class _ShellReader:
                 following = self.text[self.at + 1 : self.at + 2]
                 if not following:
                     raise NotConvertibleError('a closing " is missing')
-                self._add(following if following in '$`"\\' else f"\\{following}")
+                self._check_escaped()
+                if following != "\n":
+                    self._add(following if following in '$`"\\' else f"\\{following}")
                 self._copy(2)
             elif char == "`":
                 self._read_backquotes(in_double=True, in_backquotes=False)
@@ -210,6 +214,10 @@ class _ShellReader:
             else:
                 self._add(char)
                 self._copy(1)
+
+    def _check_escaped(self) -> None:
+        if _token_at(self.text, self.at + 1):
+            raise NotConvertibleError("a backslash stands before a token; remove it")
 
     def _read_backquotes(self, *, in_double: bool, in_backquotes: bool) -> None:
         end = self.text.find("`", self.at + 1)
@@ -244,7 +252,9 @@ class _ShellReader:
                 raise NotConvertibleError(
                     "a value would be part of a variable's name; write ${X} before the token"
                 )
-            if name or following.isdigit() or following in tuple("?!$#@*-"):
+            if following == "[" and _has_token(rest):
+                raise NotConvertibleError("a token follows $[, where some shells would evaluate it")
+            if name or following.isdigit() or following in tuple("?!$#@*-["):
                 self._expand()
             elif following in ("'", '"') and not in_double:
                 raise NotConvertibleError(f"it has ${following}, which shells read in several ways")

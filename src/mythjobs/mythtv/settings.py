@@ -121,12 +121,9 @@ def explain_bad_host(host: str) -> str:
 
 def load_settings(directory: BridgeDir) -> BridgeSettings | None:
     """Return the settings, None without a file. Raises ConfigError."""
-    try:
-        text = read_file(directory.settings).decode("utf-8")
-    except FileNotFoundError:
+    text = _read_text(directory.settings)
+    if text is None:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {directory.settings}: {error}") from None
     try:
         return _parse_settings(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
@@ -167,18 +164,31 @@ def save_settings(directory: BridgeDir, settings: BridgeSettings) -> None:
 def load_rules(directory: BridgeDir) -> list[RecordingRule]:
     """Return the rules, none without a file. Raises ConfigError."""
     try:
-        return parse_rules(read_file(directory.rules).decode("utf-8"))
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {directory.rules}: {error}") from None
+        return parse_rules(read_rules_text(directory))
     except DefinitionError as error:
         raise ConfigError(f"{directory.rules}: {error.sentence}") from None
+
+
+def read_rules_text(directory: BridgeDir) -> str:
+    """Return the text of the rules' file, empty without one. Raises ConfigError."""
+    return _read_text(directory.rules) or ""
 
 
 def save_rules(directory: BridgeDir, rules: list[RecordingRule]) -> None:
     directory.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     files.replace_file(directory.rules, format_rules(rules).encode())
+
+
+def _read_text(path: Path) -> str | None:
+    """Return the text of a file, None without one. Raises ConfigError."""
+    try:
+        return read_file(path).decode("utf-8")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} must be UTF-8 text") from None
 
 
 def _parse_settings(given: Table) -> BridgeSettings:

@@ -32,6 +32,16 @@ def test_settings_and_rules_survive_their_files(tmp_path: Path) -> None:
     assert load_rules(files) == [RecordingRule("flag", "mythcommflag")]
 
 
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    files = bridge_dir(tmp_path)
+    files.rules.mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"cannot read .*/rules\.toml: Is a directory$"):
+        load_rules(files)
+    files.settings.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"/settings\.toml must be UTF-8 text$"):
+        load_settings(files)
+
+
 def test_the_bridge_has_a_host_name_of_its_own(tmp_path: Path) -> None:
     files = bridge_dir(tmp_path)
     save_settings(files, BridgeSettings("mythbox"))

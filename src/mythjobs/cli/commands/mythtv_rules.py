@@ -271,25 +271,13 @@ def _find(services: Services, recordedid: int) -> Recording:
 
 def _change(session: Session, change: Callable[[str], str]) -> None:
     """Change the text of the rules' file; an invalid result is not stored."""
-    from mythjobs.config.bounded_files import read_file
     from mythjobs.config.files import replace_file
-    from mythjobs.errors import ConfigError
     from mythjobs.mythtv.rules import parse_rules
+    from mythjobs.mythtv.settings import load_rules, read_rules_text
 
     directory = _directory(session)
-    try:
-        text = read_file(directory.rules).decode("utf-8")
-    except FileNotFoundError:
-        text = ""
-    except OSError as error:
-        raise ConfigError(f"cannot read {directory.rules}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{directory.rules} must be UTF-8 text") from None
-    try:
-        parse_rules(text)
-    except DefinitionError as error:
-        raise ConfigError(f"{directory.rules}: {error.sentence}") from None
-    changed = change(text)
+    load_rules(directory)  # so that the cause is the file, if that is invalid already
+    changed = change(read_rules_text(directory))
     parse_rules(changed)
     directory.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_file(directory.rules, changed.encode())

@@ -21,7 +21,7 @@ _UNFINISHED: Final = (
     "*.filepart", "*.mythjobs-*",
 )  # fmt: skip
 # Errors of a directory below: it was removed, is not ours to read, or has too long a path.
-_LEFT_OUT: Final = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+LEFT_OUT: Final = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 # File systems whose changes on other machines inotify does not see (statfs(2), linux/magic.h).
 _REMOTE: Final = {
     0x6969: "nfs", 0x517B: "smb", 0xFF534D42: "cifs", 0xFE534D42: "smb2", 0x65735546: "fuse",
@@ -50,7 +50,8 @@ def scan_files(
 ) -> dict[str, FileState]:
     """Return the regular files in a directory with their states, by absolute path.
 
-    Symbolic links are left out: whoever may write into the directory could name any file by one.
+    Symbolic links are left out: whoever may write into the directory could name any file by one. So
+    are directories below it that cannot be read.
     has_inodes: false if inode numbers may change at each mount, as in some network file systems;
     the states then have 0. Raises OSError if the directory cannot be read.
     """
@@ -63,6 +64,11 @@ def scan_files(
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
+                continue
+            except OSError as error:
+                # A directory below that may be listed, but not entered, or has too long a path.
+                if os.path.dirname(entry.path) == directory or error.errno not in LEFT_OUT:
+                    raise
                 continue
             if S_ISREG(status.st_mode):
                 inode = status.st_ino if has_inodes else 0
@@ -118,7 +124,7 @@ def _iterate(directory: str, is_recursive: bool) -> Iterator[os.DirEntry[str]]:
     """Yield files and directories; below other directories, without hidden ones.
 
     Not recursive, because whoever may write in the directory decides how deep it is. Raises
-    OSError if the directory cannot be read, or for errors below it that are not _LEFT_OUT.
+    OSError if the directory cannot be read, or for errors below it that are not LEFT_OUT.
     """
     waiting = [directory]
     while waiting:
@@ -132,7 +138,7 @@ def _iterate(directory: str, is_recursive: bool) -> Iterator[os.DirEntry[str]]:
                         waiting.append(entry.path)
                     yield entry
         except OSError as error:
-            if here == directory or error.errno not in _LEFT_OUT:
+            if here == directory or error.errno not in LEFT_OUT:
                 raise
 
 

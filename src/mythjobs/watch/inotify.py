@@ -55,9 +55,11 @@ class DirectoryNotifier:
         return False
 
     def read_changed(self) -> tuple[set[str], set[str], bool]:
-        """Return the directories in which something changed, directories that appeared in them, and
-        whether events were lost, so that everything may have changed."""
+        """Return the directories in which something changed, directories that appeared in them or
+        can perhaps be read now, and whether events were lost, so that everything may have
+        changed."""
         changed, appeared, is_lost = set[str](), set[str](), False
+        watched: set[str] | None = None
         while True:
             try:
                 data = os.read(self.fd, _BUFFER)
@@ -76,8 +78,16 @@ class DirectoryNotifier:
                 if directory is None:
                     continue
                 changed.add(directory)
-                if mask & _ISDIR and mask & (_CREATE | _MOVED):
-                    appeared.add(os.path.join(directory, os.fsdecode(name)))
+                if not mask & _ISDIR or not name:
+                    continue
+                path = os.path.join(directory, os.fsdecode(name))
+                if mask & (_CREATE | _MOVED):
+                    appeared.add(path)
+                elif mask & _ATTRIB:
+                    # Its mode may have changed; such events of watched ones are frequent.
+                    watched = set(self._directories.values()) if watched is None else watched
+                    if path not in watched:
+                        appeared.add(path)
 
     def close(self) -> None:
         os.close(self.fd)

@@ -25,6 +25,7 @@ from mythjobs.errors import (
     Unreachable,
 )
 from mythjobs.watch.directory_scan import (
+    LEFT_OUT,
     FileFilter,
     find_remote_file_system,
     is_being_written,
@@ -39,6 +40,10 @@ _SAFETY_SCAN_S: Final = 300.0
 # Changes that come together are read by one scan; a long scan makes room for other work.
 _GATHER_S: Final = 0.2
 _SCAN_SHARE: Final = 10
+# Limits of inotify(7) for each user.
+_TOO_MANY: Final = {
+    errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances",
+}  # fmt: skip
 _MAX_KNOWN: Final = 200_000
 # Errors that are not the file's: it is submitted again.
 _TEMPORARY: Final = (Unreachable, StoreFull, NoSuchCommand)
@@ -92,8 +97,9 @@ class DirectoryWatch:
         self._remote = ""
         self._device = 0
         self._is_away = False
-        # Whether changes of the directory are notified.
+        # Whether changes of the directory are notified, but not of all directories below it.
         self._is_notified = False
+        self._is_partly_notified = False
         self._is_changed = False
         self._is_unsaved = False
         self._scan_s = 0.0
@@ -165,15 +171,17 @@ class DirectoryWatch:
                 )
             )
             return None
-        notifier = DirectoryNotifier()
+        notifier = None
         try:
-            for each in self._walk_directories(directory):
-                notifier.add(each)
+            notifier = DirectoryNotifier()
+            notifier.add(directory)
         except OSError as error:
-            notifier.close()
+            if notifier is not None:
+                notifier.close()
             self._report_no_notifications(error)
             return None
         self._is_notified = True
+        self._add_watches(notifier, directory)
         return notifier
 
     def _walk_directories(self, directory: str) -> Iterable[str]:
@@ -181,8 +189,8 @@ class DirectoryWatch:
 
     def _report_no_notifications(self, error: OSError) -> None:
         why = error.strerror
-        if error.errno == errno.ENOSPC:
-            why = "too many watches, see sysctl fs.inotify.max_user_watches"
+        if error.errno in _TOO_MANY:
+            why = f"too many watches, see sysctl {_TOO_MANY[error.errno]}"
         sentence = (
             f"no notifications of changes ({why}): the directory is read every "
             f"{self._options.poll_s:g} s"
@@ -204,13 +212,14 @@ class DirectoryWatch:
             self._is_notified = False
             return
         self._is_notified = True
-        if is_new and self._options.accepted.is_recursive:
+        if is_new:
+            self._is_partly_notified = False
             self._add_watches(notifier, self._options.directory)
 
     def _wait(self, notifier: DirectoryNotifier | None) -> None:
         """Wait for a change, for a file to be due, or for the next scan."""
         now_s = time.monotonic()
-        is_notified = self._is_notified and not self._is_away
+        is_notified = self._is_notified and not self._is_partly_notified and not self._is_away
         until_s = now_s + (_SAFETY_SCAN_S if is_notified else self._options.poll_s)
         if not self._is_away and (next_s := self._tracker.next_s(now_s)) is not None:
             until_s = min(until_s, max(next_s, now_s + _GATHER_S))
@@ -223,15 +232,30 @@ class DirectoryWatch:
         select.select([self._wake_reader], [], [], delay_s)
         _, appeared, is_lost = notifier.read_changed()
         if self._options.accepted.is_recursive:
-            for each in [self._options.directory] if is_lost else sorted(appeared):
+            # The scan leaves hidden directories out.
+            found = sorted(each for each in appeared if not os.path.basename(each).startswith("."))
+            for each in [self._options.directory] if is_lost else found:
                 self._add_watches(notifier, each)
 
     def _add_watches(self, notifier: DirectoryNotifier, below: str) -> None:
+        """Watch the directories below one. Those that the scan leaves out stay unwatched; without
+        watches for the others the directory is read at intervals."""
+        left_out: list[OSError] = []
         for each in self._walk_directories(below):
             try:
                 notifier.add(each)
             except OSError as error:
-                self._report(WatchEvent("note", f"no notifications for {each}: {error.strerror}"))
+                if error.errno in LEFT_OUT:
+                    left_out.append(error)
+                    continue
+                if not self._is_partly_notified:
+                    self._is_partly_notified = True
+                    self._report_no_notifications(error)
+                break
+        if left_out:
+            first, count = left_out[0], len(left_out)
+            text = "is left out" if count == 1 else f"and {count - 1} more are left out"
+            self._report(WatchEvent("note", f"{first.filename} {text}: {first.strerror}"))
 
     def _scan(self) -> None:
         began_s = time.monotonic()

@@ -12,6 +12,7 @@ from mythjobs.watch.directory_scan import (
     walk_directories,
 )
 from mythjobs.watch.inotify import DirectoryNotifier
+from tests.integration.watch.watching import make_deep
 
 
 def scan(directory: Path, accepted: FileFilter) -> set[str]:
@@ -112,17 +113,6 @@ def test_directories_that_appear_during_a_walk(tree: Path) -> None:
     assert {str(tree / "sub" / "in"), str(tree / "late")} <= known | appeared
 
 
-def make_deep(directory: Path, depth: int) -> None:
-    """Create directories in each other, deeper than a path may be long."""
-    here = os.open(directory, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir("deep", dir_fd=here)
-        below = os.open("deep", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = below
-    os.close(here)
-
-
 def test_directories_in_each_other_do_not_hide_other_files(tree: Path) -> None:
     """Whoever may write in the directory must not be able to end the watch."""
     make_deep(tree, 1500)
@@ -131,3 +121,37 @@ def test_directories_in_each_other_do_not_hide_other_files(tree: Path) -> None:
         assert str(tree / "sub") in walk_directories(str(tree))
     finally:
         subprocess.run(["rm", "-rf", str(tree / "deep")], check=True)
+
+
+def test_a_file_whose_path_is_too_long_does_not_hide_others(tree: Path) -> None:
+    here, length = os.open(tree, os.O_RDONLY), len(str(tree))
+    name = "n" * 200
+    try:
+        while length + 201 < 4095:
+            os.mkdir(name, dir_fd=here)
+            below = os.open(name, os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here, length = below, length + 201
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT, dir_fd=here))
+        assert scan(tree, FileFilter(is_recursive=True)) == {"a.ts", "B.TS", "c.mp4", "sub/f.ts"}
+    finally:
+        os.close(here)
+        subprocess.run(["rm", "-rf", str(tree / name)], check=True)
+
+
+def test_a_directory_that_was_not_watched_is_named_when_its_mode_changes(tree: Path) -> None:
+    notifier = DirectoryNotifier()
+    (tree / "closed").mkdir(mode=0)
+    try:
+        notifier.add(str(tree))
+        notifier.add(str(tree / "sub"))
+        (tree / "closed").chmod(0o700)
+        (tree / "sub").chmod(0o700)
+        (tree / "a.ts").chmod(0o600)
+        assert notifier.read_changed() == (
+            {str(tree), str(tree / "sub")},
+            {str(tree / "closed")},
+            False,
+        )
+    finally:
+        notifier.close()

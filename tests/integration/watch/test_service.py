@@ -14,7 +14,7 @@ import pytest
 from mythjobs.cli.main import run
 from mythjobs.errors import BadRequest, MythJobsError, NoSuchCommand, StoreFull
 from mythjobs.watch.directory_scan import FileFilter, find_remote_file_system
-from tests.integration.watch.watching import TIMEOUT_S, RefusingClient, Watching
+from tests.integration.watch.watching import TIMEOUT_S, RefusingClient, Watching, make_deep
 from tests.support.disks import fill_disk, mount_small_disk
 from tests.support.recording_disk import mount_recording_disk
 from tests.support.running_queue import RunningQueue
@@ -128,6 +128,26 @@ def test_a_state_file_that_cannot_be_written_does_not_stop_the_watch(
         assert watching.kinds() == ["submitted", "note", "submitted"]
         saved = json.loads((disk / "watch.json").read_text())
     assert set(saved["files"]) == {str(inbox / "a"), str(inbox / "b")}
+
+
+@pytest.mark.slow
+def test_a_directory_that_cannot_be_watched_does_not_end_the_notifications(
+    queue: RunningQueue, inbox: Path
+) -> None:
+    (inbox / "sub").mkdir()
+    make_deep(inbox, 1500)
+    accepted = FileFilter(is_recursive=True)
+    try:
+        with Watching(
+            queue.client, inbox, accepted=accepted, poll_s=600, includes_present=True
+        ) as watching:
+            watching.wait_for("note")
+            (inbox / "sub" / "a").write_text("x")
+            watching.wait_for("submitted")
+    finally:
+        subprocess.run(["rm", "-rf", str(inbox / "deep")], check=True)
+    assert watching.kinds() == ["note", "submitted"]
+    assert watching.events[0].sentence.endswith("/deep is left out: File name too long")
 
 
 def test_a_file_in_place_of_the_directory_is_refused(queue: RunningQueue, inbox: Path) -> None:

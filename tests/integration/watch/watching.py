@@ -1,5 +1,6 @@
-"""A watch in a thread, and a client whose next submit fails."""
+"""A watch in a thread, a client whose next submit fails, directories that are too deep."""
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -68,3 +69,14 @@ class RefusingClient(Client):
         if error is not None:
             raise error
         return super().post(path, body, **options)
+
+
+def make_deep(directory: Path, depth: int) -> None:
+    """Create directories in each other, deeper than a path may be long."""
+    here = os.open(directory, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("deep", dir_fd=here)
+        below = os.open("deep", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.support.parent_death import bind_to_parent
+
 MYTHJOBS = Path(sys.executable).with_name("mythjobs")
 TIMEOUT_S = 60.0
 # Runs until a line is written to the gate, a FIFO.
@@ -92,8 +94,10 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
     (tmp_path / "gated.toml").write_text(GATED)
     with (tmp_path / "log").open("wb") as log:
         up = subprocess.Popen(
-            [MYTHJOBS, "--state-dir", queue.state, "up", "--port", "0", "--jobs", "2",
-             "--no-scaling", "--stop-jobs"],
+            bind_to_parent(
+                MYTHJOBS, "--state-dir", queue.state, "up", "--port", "0", "--jobs", "2",
+                "--no-scaling", "--stop-jobs",
+            ),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
         )  # fmt: skip
     assert up.stdout is not None

@@ -17,6 +17,7 @@ from mythjobs.mythtv.settings import BridgeSettings, bridge_dir, save_settings
 from tests.support.mythtv.backend import FakeBackend
 from tests.support.mythtv.bridge import TIMEOUT_S, wait_for
 from tests.support.mythtv.services import FakeServices
+from tests.support.parent_death import bind_to_parent
 
 
 @pytest.mark.slow
@@ -27,7 +28,9 @@ def test_the_bridge_is_started_again_and_does_not_outlive_its_master(tmp_path: P
     backend, services = FakeBackend(), FakeServices()
     save_settings(directory, BridgeSettings("127.0.0.1", backend.port, services.port))
     master = subprocess.Popen(
-        [sys.executable, "-P", "-m", "mythjobs", "--state-dir", root, "master", "--port", "0"],
+        bind_to_parent(
+            sys.executable, "-P", "-m", "mythjobs", "--state-dir", root, "master", "--port", "0"
+        ),
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.parent_death import bind_to_parent
+
 MYTHJOBS = Path(sys.executable).with_name("mythjobs")
 TIMEOUT_S = 60.0
 # Waits without using anything until it gets a line from the gate, a FIFO. Opened for reading alone,
@@ -41,7 +43,9 @@ class Program:
         self.state = root / "state"
         with (root / "log").open("wb") as log:
             self.process = subprocess.Popen(
-                [MYTHJOBS, "--state-dir", self.state, "up", "--port", "0", "--stop-jobs"],
+                bind_to_parent(
+                    MYTHJOBS, "--state-dir", self.state, "up", "--port", "0", "--stop-jobs"
+                ),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
         stdout = self.process.stdout

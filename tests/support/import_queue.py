@@ -18,6 +18,7 @@ from mythjobs.client import locate
 from mythjobs.client.client import Client
 from mythjobs.model.command import RUN
 from tests.support.machine_tree import MachineTree
+from tests.support.parent_death import bind_to_parent
 
 _READY: Final = b"mythjobs is up"
 _TIMEOUT_S: Final = 60
@@ -87,8 +88,10 @@ def run_queue(directory: Path) -> Iterator[ImportQueue]:
     state_dir = directory / "state"
     with (directory / "up.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mythjobs", "--state-dir", str(state_dir), "up",
-             "--port", "0", "--stop-jobs"],
+            bind_to_parent(
+                sys.executable, "-P", "-m", "mythjobs", "--state-dir", str(state_dir), "up",
+                "--port", "0", "--stop-jobs",
+            ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import psycopg
 
+from tests.support.parent_death import bind_to_parent
+
 
 class PostgresServer:
     """A running server with its data in a temporary directory."""
@@ -33,7 +35,16 @@ class PostgresServer:
         data = self.socket / "data"
         with (self.socket / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._program, "-D", data, "-k", self.socket, *_SETTINGS, *self._settings],
+                bind_to_parent(
+                    self._program,
+                    "-D",
+                    data,
+                    "-k",
+                    self.socket,
+                    *_SETTINGS,
+                    *self._settings,
+                    number=signal.SIGQUIT,
+                ),
                 cwd=self.socket,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

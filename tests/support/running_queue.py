@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from mythjobs.client import locate
 from mythjobs.client.client import Client
+from tests.support.parent_death import bind_to_parent
 
 _TIMEOUT_S = 60
 
@@ -29,8 +30,10 @@ def run_queue(root: Path) -> Iterator[RunningQueue]:
     log = root / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mythjobs", "--state-dir", root, "up", "--port", "0",
-             "--stop-jobs"],
+            bind_to_parent(
+                sys.executable, "-P", "-m", "mythjobs", "--state-dir", root, "up", "--port", "0",
+                "--stop-jobs",
+            ),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output,
             start_new_session=True,
         )  # fmt: skip

@@ -21,6 +21,7 @@ from mythjobs.mythtv.database.connection import MythDatabase
 from mythjobs.mythtv.settings import BridgeDir, BridgeSettings, bridge_dir, save_settings
 from tests.support.mythtv.backend import FakeBackend
 from tests.support.mythtv.services import FakeServices
+from tests.support.parent_death import bind_to_parent
 
 T = TypeVar("T")
 NAME = "mythjobs-test"
@@ -142,7 +143,9 @@ def run_bridge(
     save_settings(bridge_dir(root), settings)
     with (root / "bridge.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mythjobs", "--state-dir", root, "mythtv", "bridge"],
+            bind_to_parent(
+                sys.executable, "-P", "-m", "mythjobs", "--state-dir", root, "mythtv", "bridge"
+            ),
             stdin=subprocess.DEVNULL, stderr=log, start_new_session=True,
         )  # fmt: skip
     bridge = RunningBridge(root, client, backend, services, database, process)

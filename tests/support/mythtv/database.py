@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 from mythjobs.errors import Unreachable
 from mythjobs.mythtv.database.address import DatabaseAddress
 from mythjobs.mythtv.database.connection import MythDatabase
+from tests.support.parent_death import bind_to_parent
 
 HERE = Path(__file__).parent
 # Options that make the server small and quick to start; data need not survive a crash.
@@ -71,13 +71,12 @@ class DatabaseServer:
         log = self._directory / "log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [
+                bind_to_parent(
                     self._server, *_OPTIONS, f"--datadir={self._directory}/data",
                     f"--socket={self.socket}", f"--pid-file={self._directory}/pid",
-                    f"--user={self._user}", *self._options,
-                ],
+                    f"--user={self._user}", *self._options, number=signal.SIGKILL,
+                ),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._env,
-                preexec_fn=_end_with_parent,
             )  # fmt: skip
         _wait_ready(self._process, self.socket, log)
 
@@ -105,11 +104,6 @@ def run_server(programs: tuple[str, str], *options: str) -> Iterator[DatabaseSer
             server.kill()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _end_with_parent() -> None:
-    """Let the server be killed with the test run, also if that is killed (prctl(2))."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _wait_ready(process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:

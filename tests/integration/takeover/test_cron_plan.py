@@ -1,11 +1,13 @@
 """Plans of crontabs with every construct of crontab(5), and of an anacrontab."""
 
+import datetime as dt
 import os
 from pathlib import Path
 
 import pytest
 
 from mythjobs.takeover import collect
+from mythjobs.takeover.cron.cron_files import CronFiles
 from mythjobs.takeover.entry import ImportMark, PlanEntry
 from mythjobs.takeover.machine_root import MachineRoot
 from mythjobs.takeover.naming import ImportedNames
@@ -195,6 +197,18 @@ def test_what_no_definition_can_contain_needs_a_decision(tree: MachineTree) -> N
         "sets MYTHJOBS_X",
         'hour "25": 25 is not one of 0 to 23',
     ]
+
+
+def test_days_of_anacron_that_cannot_be_read_are_unknown(tree: MachineTree) -> None:
+    # Only root may read them: the import of another user's own crontab failed.
+    tree.write("/etc/anacrontab", "3 20 one /opt/one\n3 20 two /opt/two\n3 20 three /opt/three\n")
+    tree.write("/usr/sbin/anacron", "")
+    tree.write("/var/spool/anacron/one/in", "")
+    tree.write("/var/spool/anacron/two", "20261399\n")
+    tree.write("/var/spool/anacron/three", "20261127\n")
+    anacron = CronFiles(MachineRoot(str(tree.directory))).read_anacron()
+    assert anacron is not None
+    assert anacron.last_runs == {"three": dt.date(2026, 11, 27)}
 
 
 def test_names_of_existing_commands_are_not_used(tree: MachineTree) -> None:

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from mythjobs.errors import BadRequest
@@ -161,9 +162,10 @@ class CronFiles:
             return None
         last_runs = {}
         for name in self._root.list_names("/var/spool/anacron"):
-            text = decode(self._root.read(f"/var/spool/anacron/{name}") or b"").strip()
-            if len(text) == 8 and text.isdecimal():
-                last_runs[name] = dt.date(int(text[:4]), int(text[4:6]), int(text[6:]))
+            # Only root may read these files, and only root can take anacron's jobs over.
+            with suppress(BadRequest, ValueError):
+                text = decode(self._root.read(f"/var/spool/anacron/{name}") or b"").strip()
+                last_runs[name] = dt.date.fromisoformat(text)
         return Anacron(_ANACRONTAB, decode(data), self._find_anacron_start(), last_runs)
 
     def record_anacron_run(self, place: Place, day: dt.date) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -22,9 +21,10 @@ from mythjobs.master.core import MasterCore, TurnResult
 from mythjobs.master.explain.job import explain_job, list_set_aside
 from mythjobs.master.explain.job_pages import list_jobs_with_reasons, read_job_with_reason
 from mythjobs.master.explain.machine import explain_machine, summarize_machine
-from mythjobs.master.explain.replay import what_if
+from mythjobs.master.explain.replay import read_replay
 from mythjobs.master.link.lease_timer import LeaseTimer
 from mythjobs.master.link.server import LinkServer
+from mythjobs.master.long_reads import LongReads
 from mythjobs.master.metrics.service import MetricsService
 from mythjobs.master.notify.delivery import DeliveryService, list_failing_channels
 from mythjobs.master.notify.sender import Sender
@@ -52,8 +52,8 @@ T = TypeVar("T")
 
 # Time after the master's start during which requests may wait for the local agent to connect.
 _LOCAL_AGENT_STARTS_S: Final = 10.0
-# Number of threads for long reads.
-_LONG_READS: Final = 2
+# Time in which long reads end after the master has interrupted them, unless they only compute.
+_INTERRUPT_S: Final = 1.0
 # Requests that wait for the local agent: their response reports if no machine is connected.
 _EXPLAINED: Final = (requests.SubmitJob, requests.DefineCommand)
 
@@ -98,9 +98,7 @@ class Master:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._local_agent_wait_s = local_agent_wait_s
-        # A check of all invariants takes minutes in a large store, also after its client has
-        # disconnected. Such reads have threads of their own, so that they never delay others.
-        self._long_reads = ThreadPoolExecutor(_LONG_READS, thread_name_prefix="long-read")
+        self._long_reads = LongReads()
         self._machine_joined = asyncio.Event()  # set when the first machine accepts jobs
         self._waiters = Waiters()
         self.metrics = MetricsService(self, self._core.measure)
@@ -120,8 +118,9 @@ class Master:
     async def close(self) -> None:
         self._lease_timer.close()
         await self.delivery.close()
-        self._long_reads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._store.interrupt_long_snapshots)
         await asyncio.to_thread(self._turn_runner.close)
+        await self._long_reads.wait_ended(_INTERRUPT_S)
         self._store.close()
 
     async def execute(self, request: requests.Request) -> Any:
@@ -196,13 +195,13 @@ class Master:
         return await asyncio.to_thread(run)
 
     async def read_long(self, function: Callable[[Transaction], T]) -> T:
-        """Run function(tx) like read(); it may take minutes. At most _LONG_READS run at once."""
+        """Run function(tx) like read(); it may take minutes, and ends when the master stops."""
 
         def run() -> T:
             with self._store.snapshot(long=True) as tx:
                 return function(tx)
 
-        return await self._loop.run_in_executor(self._long_reads, run)
+        return await self._long_reads.run(run)
 
     async def read_status(self) -> responses.Status:
         counts = await self.read(read_queue_counts)
@@ -256,7 +255,8 @@ class Master:
         Raises DefinitionError, NoSuchMachine, NoSuchCommand.
         """
         state, now = self.state, master_now()
-        return await self.read_long(lambda tx: what_if(tx, state, table, now))
+        found = await self.read_long(lambda tx: read_replay(tx, state, table, now))
+        return await self._long_reads.run(found.run)
 
     async def read_job(self, job_id: int) -> responses.Job:
         """Return a job with the current reason why it waits. Raises NoSuchJob."""

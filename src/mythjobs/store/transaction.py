@@ -81,8 +81,12 @@ class Store(ABC):
     def snapshot(self, *, long: bool = False) -> AbstractContextManager[Transaction]:
         """Return a context manager for queries on a consistent snapshot, on a separate connection.
 
-        long: statements in the snapshot may take minutes.
+        long: statements in the snapshot may take minutes. interrupt_long_snapshots() ends them.
         """
+
+    @abstractmethod
+    def interrupt_long_snapshots(self) -> None:
+        """Let the statements of all long snapshots fail, for close(); called in any thread."""
 
     def run_transaction(self, body: Callable[[Transaction], T]) -> tuple[T, list[int]]:
         """Run `body` in a transaction; return its result, and the ids of batches whose last

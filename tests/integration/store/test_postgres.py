@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import psycopg
@@ -248,6 +250,25 @@ def test_a_text_that_postgresql_cannot_store_is_a_bad_request(
         database.run_transaction(lambda tx: q.queue_jobs(tx, count, subject="a\0b"))
     with database.transaction() as tx:
         q.queue_job(tx)
+
+
+def test_long_snapshots_end_when_they_are_interrupted(database: PostgresStore) -> None:
+    begun = threading.Event()
+
+    def wait_long() -> None:
+        with database.snapshot(long=True) as tx:
+            begun.set()
+            tx.cursor.execute("SELECT pg_sleep(600)")
+
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(wait_long)
+        assert begun.wait(60)
+        # The statement may not have reached the server yet.
+        while not reading.done():
+            database.interrupt_long_snapshots()
+            wait([reading], 0.1)
+        with pytest.raises(StoreUnavailable):
+            reading.result()
 
 
 def test_an_error_in_a_statement_is_passed_on(database: PostgresStore) -> None:

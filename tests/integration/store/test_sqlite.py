@@ -8,7 +8,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -332,3 +334,39 @@ def test_only_the_owner_can_read_the_files_of_a_store(tmp_path: Path, is_present
         os.umask(before)
     assert set(modes) == {f"store.db{end}" for end in ("", "-wal", "-shm", "-reserve")}
     assert set(modes.values()) == {0o600}
+
+
+def test_long_snapshots_end_when_they_are_interrupted(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db", unsafe=True)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    begun = threading.Event()
+
+    def read_for_ever() -> None:
+        with store.snapshot(long=True) as tx:
+            begun.set()
+            tx.cursor.execute(endless).fetchall()
+
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(read_for_ever)
+        assert begun.wait(60)
+        store.interrupt_long_snapshots()
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            reading.result(60)
+    # Another one ends too, even if it has begun since; a short one is answered.
+    with pytest.raises(sqlite3.OperationalError), store.snapshot(long=True) as tx:
+        tx.cursor.execute(endless)
+    with store.snapshot() as tx:
+        assert read_queue_counts(tx)["counts"]["queued"] == 0
+    store.close()
+
+
+def test_a_store_is_closed_while_a_snapshot_is_open(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db", unsafe=True)
+    with store.snapshot() as tx:
+        tx.cursor.execute("SELECT count(*) FROM job").fetchall()
+        with store.transaction() as writing:
+            q.define_command(writing)
+        # The log keeps the data, because the snapshot may need the database as it was.
+        store.close()
+    with closing(SqliteStore(tmp_path / "store.db", unsafe=True)) as again, again.snapshot() as tx:
+        assert tx.cursor.execute("SELECT count(*) FROM command").fetchone()[0] > 0

@@ -102,6 +102,36 @@ def test_a_master_prints_its_address_and_removes_its_files_on_exit(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "endless",
+    [
+        "tx.cursor.execute('WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) '"
+        "'SELECT max(i) FROM n').fetchall()",
+        "threading.Event().wait()",
+    ],
+    ids=["statement", "computation"],
+)
+def test_a_master_stops_while_a_long_read_runs(tmp_path: Path, endless: str) -> None:
+    # Seen: after SIGTERM the master lived on until a check of 300,000 jobs had ended.
+    state, begun = open_state(tmp_path / "state"), tmp_path / "begun"
+    before = (
+        "import pathlib, threading\nfrom mythjobs.web.routes import maintenance\n"
+        f"def check(tx):\n    pathlib.Path({str(begun)!r}).touch()\n    {endless}\n"
+        "maintenance.check_store = check\n"
+    )
+    with master(state.root, before=before) as process:
+        first_line(process)
+        info = read_master_info(state)
+        assert info is not None
+        with closing(socket.socket(socket.AF_UNIX)) as sock:
+            sock.connect(info.socket)
+            sock.sendall(b"GET /api/v1/check HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            until(begun.exists)
+            assert end(process) == 0
+    assert read_master_info(state) is None
+
+
+@pytest.mark.slow
 def test_a_second_master_and_a_used_port_are_rejected(tmp_path: Path) -> None:
     state = open_state(tmp_path / "state")
     with master(state.root) as first:

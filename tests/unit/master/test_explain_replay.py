@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mythjobs.errors import DefinitionError, NoSuchCommand, NoSuchMachine
-from mythjobs.master.explain.replay import what_if
+from mythjobs.master.explain.replay import read_replay
 from mythjobs.protocol import messages as m
 from tests.unit.master.harness import NOON, Harness
 
@@ -18,7 +18,8 @@ HOUR_MS = 3_600_000
 
 def try_settings(master: Harness, text: str) -> Mapping[str, Any]:
     with master.store.snapshot() as tx:
-        return what_if(tx, master.core.state, tomllib.loads(text), master.now)
+        found = read_replay(tx, master.core.state, tomllib.loads(text), master.now)
+    return found.run()
 
 
 def run_three_jobs(master: Harness, hours: float = 1.0) -> list[int]:

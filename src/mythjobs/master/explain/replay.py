@@ -42,37 +42,53 @@ class SettingsChanges:
     semaphore_sizes: Mapping[str, int]
 
 
-def what_if(tx: Transaction, state: MasterState, table: r.Table, now: Now) -> responses.WhatIf:
-    """Replay the jobs of the last week under the current and under changed settings.
+@dataclass(frozen=True, slots=True)
+class SettingsReplay:
+    """Past jobs, and the scenarios in which to replay them. Needs no transaction any more, so that
+    a replay of minutes keeps no snapshot of the store open."""
 
-    Return a summary of both replays for each command, and the jobs whose times differ.
+    since_ms: int
+    rows: Sequence[EndedJob]
+    current: Scenario
+    changed: Scenario
+
+    def run(self) -> responses.WhatIf:
+        """Return a summary of both replays for each command, and the jobs whose times differ."""
+        rows = self.rows
+        jobs = [
+            PastJob(
+                each.job_id,
+                each.submitted_ms,
+                each.class_id,
+                each.priority,
+                max(each.over_ms - each.started_ms, 1) / 1000,
+                each.deadline_ms,
+            )
+            for each in rows
+        ]
+        before, after = replay(self.current, jobs), replay(self.changed, jobs)
+        names = {class_id: each.command for class_id, each in self.changed.requirements.items()}
+        return {
+            "since_ms": self.since_ms,
+            "jobs": len(rows),
+            "commands": _summarize_commands(rows, names, before, after),
+            "changed": _list_changed(rows, names, before, after),
+        }
+
+
+def read_replay(tx: Transaction, state: MasterState, table: r.Table, now: Now) -> SettingsReplay:
+    """Return the jobs of the last week, to replay under the current and under changed settings.
+
     table: settings to change, as tables [machines.NAME], [commands.NAME] and [semaphores].
     Raises DefinitionError, NoSuchMachine, NoSuchCommand.
     """
     changes = read_changes(tx, state, table)
-    rows = read_ended_jobs(tx, now.wall_ms - _LOOK_BACK_MS)
-    jobs = [
-        PastJob(
-            each.job_id,
-            each.submitted_ms,
-            each.class_id,
-            each.priority,
-            max(each.over_ms - each.started_ms, 1) / 1000,
-            each.deadline_ms,
-        )
-        for each in rows
-    ]
+    since_ms = now.wall_ms - _LOOK_BACK_MS
+    rows = read_ended_jobs(tx, since_ms)
     class_ids = {each.class_id for each in rows}
     current = build_scenario(tx, state, class_ids, SettingsChanges({}, {}, {}))
     changed = build_scenario(tx, state, class_ids, changes)
-    before, after = replay(current, jobs), replay(changed, jobs)
-    names = {class_id: each.command for class_id, each in changed.requirements.items()}
-    return {
-        "since_ms": now.wall_ms - _LOOK_BACK_MS,
-        "jobs": len(rows),
-        "commands": _summarize_commands(rows, names, before, after),
-        "changed": _list_changed(rows, names, before, after),
-    }
+    return SettingsReplay(since_ms, rows, current, changed)
 
 
 def read_changes(tx: Transaction, state: MasterState, table: r.Table) -> SettingsChanges:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 import psycopg
@@ -30,6 +30,8 @@ from mythjobs.store.writes import counters
 # Time (TCP_USER_TIMEOUT) after which a server that acknowledges no packet counts as lost.
 _TCP_TIMEOUT_MS: Final = 15_000
 _COMMIT_POLL_S: Final = 0.2
+# Time for the server to receive a request to cancel a statement.
+_CANCEL_S: Final = 1.0
 T = TypeVar("T")
 
 _LOCK_KEY: Final = int.from_bytes(b"mythjobs", "big")
@@ -113,6 +115,7 @@ class PostgresStore(Store):
         # Use positional parameters, as SQLite does, so that both drivers take the same tuples.
         self._dialect = PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
         self._readers: list[Connection] = []
+        self._long_readers: set[Connection] = set()
         self._writer: Connection | None = None
         self._lock_pid = 0  # server process (pid) of the session that holds this master's lock
         self._writer = self._open_writer()
@@ -329,6 +332,7 @@ class PostgresStore(Store):
             if long:
                 connection.answer_s = self._limits.long_s
                 connection.execute("SET LOCAL statement_timeout = 0")
+                self._long_readers.add(connection)
             yield Transaction(connection.cursor(), self._dialect)
         except psycopg.Error as error:
             if connection.closed:
@@ -337,6 +341,7 @@ class PostgresStore(Store):
                 self._raise_store_error(error, connection)
             raise
         finally:
+            self._long_readers.discard(connection)
             connection.answer_s = self._limits.answer_s
             self._roll_back(connection)
             if connection.closed:
@@ -365,6 +370,12 @@ class PostgresStore(Store):
             return self._readers.pop()
         except IndexError:
             return None
+
+    def interrupt_long_snapshots(self) -> None:
+        # Otherwise the server finishes these statements, also after this process has ended.
+        for connection in tuple(self._long_readers):
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=_CANCEL_S)
 
     def close(self) -> None:
         for connection in (*self._readers, self._writer):

@@ -30,6 +30,11 @@ from mythjobs.store.writes import counters
 # connection runs checkpoints.
 CHECKPOINT_BYTES: Final = 16 * 2**20
 _MAX_LOG_BYTES: Final = 2 * CHECKPOINT_BYTES
+# Instructions of SQLite's virtual machine, some milliseconds, after which a statement of a long
+# snapshot looks whether it was interrupted.
+_CHECK_INSTRUCTIONS: Final = 200_000
+# Time for which close() waits for a reader before it leaves the content of the log where it is.
+_CLOSE_WAIT_MS: Final = 500
 
 _FATAL_CODES: Final = frozenset(
     (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -79,6 +84,7 @@ class SqliteStore(Store):
         self._dialect = SQLiteDialect(paramstyle="qmark")
         self._dialect.statement_compiler = _Compiler
         self._readers: list[sqlite3.Connection] = []  # idle; append and pop are atomic
+        self._is_interrupted = False
         self._writer = self._open_writer()
         self._file_id = self._read_file_id()
         self._is_full = not self._reserve.allocate()
@@ -185,6 +191,9 @@ class SqliteStore(Store):
     def snapshot(self, *, long: bool = False) -> Iterator[Transaction]:
         connection = self._readers.pop() if self._readers else _open_reader(self._path)
         connection.execute("BEGIN")
+        if long:
+            # interrupt() of a connection would end only a statement that runs just then.
+            connection.set_progress_handler(lambda: self._is_interrupted, _CHECK_INSTRUCTIONS)
         try:
             yield Transaction(connection.cursor(), self._dialect)
         except sqlite3.Error as error:
@@ -192,8 +201,15 @@ class SqliteStore(Store):
                 raise _to_store_error(error, self._path) from error
             raise
         finally:
+            connection.set_progress_handler(None, 0)
             connection.execute("ROLLBACK")
-            self._readers.append(connection)
+            if self._is_interrupted:
+                connection.close()
+            else:
+                self._readers.append(connection)
+
+    def interrupt_long_snapshots(self) -> None:
+        self._is_interrupted = True
 
     def checkpoint(self, *, least_bytes: int | None = None) -> None:
         """Move the write-ahead log into the database if it has at least `least_bytes` (16 MiB).
@@ -235,6 +251,7 @@ class SqliteStore(Store):
             reader.close()
         if self._failure is None:
             try:
+                self._writer.execute(f"PRAGMA busy_timeout = {_CLOSE_WAIT_MS}")
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
                 if not _is_disk_full(error):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mythjobs import clock
+from mythjobs import __version__, clock
 from mythjobs.cli import terminal
 from mythjobs.cli.terminal import Cell
 from mythjobs.cli.times import format_short_time, format_time
+from mythjobs.client.client import describe_versions
 from mythjobs.model.units import humanize_duration, humanize_size
 
 _MAX_NAMED: Final = 10
@@ -34,6 +35,8 @@ def print_status(found: dict[str, Any], *, as_json: bool) -> None:
         terminal.print_line(_describe_retention(kept))
     _print_commands(found["commands"], now_ms)
     _print_machines(found["machines"], now_ms)
+    if version != __version__:
+        terminal.print_message(describe_versions(version))
     if unread := found.get("notifications"):
         terminal.print_message(_describe_unread(unread))
     for each in found.get("failing_channels", ()):

@@ -21,6 +21,11 @@ Query = Mapping[str, object]
 # answers within milliseconds; only one whose disk hangs needs longer.
 TIMEOUT_S: Final = 60.0
 _API: Final = "/api/v1/"
+# Codes of the errors with which a master refuses a route, a parameter, a field or a key that its
+# version does not know.
+_UNKNOWN_TO_MASTER: Final = frozenset(
+    ("bad_request", "bad_definition", "not_found", "method_not_allowed")
+)
 
 
 class ConnectionLost(Unreachable):
@@ -76,7 +81,7 @@ class Client:
             response = self._send_request(sock, "GET", path, query, b"", "")
             sock.settimeout(None)
             if response.status >= 400:
-                raise _parse_error(response.status, self._read_body(response))
+                raise self._parse_error(response.status, self._read_body(response))
             on_headers(response.headers)
             chunks = response.chunks
             while True:
@@ -102,7 +107,7 @@ class Client:
             response = self._send_request(sock, method, path, query, body, kind)
             data = self._read_body(response)
         if response.status >= 400:
-            raise _parse_error(response.status, data)
+            raise self._parse_error(response.status, data)
         try:
             value = json.loads(data)
         except ValueError:
@@ -159,6 +164,27 @@ class Client:
         except OSError as error:
             raise self._connection_lost(error) from error
 
+    def _parse_error(self, status: int, data: bytes) -> MythJobsError:
+        """Return the exception for an error response, of the class that the master raised.
+
+        The class determines the exit code of the command line. If the master is of another version,
+        which may be the cause, the sentence says so.
+        """
+        try:
+            body = json.loads(data)
+            code, sentence = body["code"], body["message"]
+            exit_code = body.get("exit")
+        except (ValueError, TypeError, KeyError):
+            code, sentence, exit_code = "", f"the master responded with HTTP status {status}", None
+        version = self._address.version
+        if code in _UNKNOWN_TO_MASTER and version not in ("", __version__):
+            sentence = f"{sentence} ({describe_versions(version)})"
+        found = _find_error_classes().get(code)
+        if found is None:
+            known = [each for each in _find_error_classes().values() if each.exit_code == exit_code]
+            found = known[0] if known else BadRequest if 400 <= status < 500 else MythJobsError
+        return DefinitionError("", sentence) if found is DefinitionError else found(sentence)
+
     def _connection_lost(self, error: OSError) -> ConnectionLost:
         if isinstance(error, TimeoutError):
             return ConnectionLost(f"the master at {self._address.label} does not respond")
@@ -186,22 +212,12 @@ def _encode(body: Json) -> bytes:
         raise BadRequest(f"cannot encode the request as JSON: {error}") from None
 
 
-def _parse_error(status: int, data: bytes) -> MythJobsError:
-    """Return the exception for an error response, of the class that the master raised.
-
-    The class determines the exit code of the command line.
-    """
-    try:
-        body = json.loads(data)
-        code, sentence = body["code"], body["message"]
-        exit_code = body.get("exit")
-    except (ValueError, TypeError, KeyError):
-        code, sentence, exit_code = "", f"the master responded with HTTP status {status}", None
-    found = _find_error_classes().get(code)
-    if found is None:
-        known = [each for each in _find_error_classes().values() if each.exit_code == exit_code]
-        found = known[0] if known else BadRequest if 400 <= status < 500 else MythJobsError
-    return DefinitionError("", sentence) if found is DefinitionError else found(sentence)
+def describe_versions(of_master: str) -> str:
+    """Return how the versions of a master and of this program differ, and what to do."""
+    return (
+        f"the master runs mythjobs {of_master} and this program is {__version__}: restart the "
+        f"master, or use mythjobs {of_master}"
+    )
 
 
 def _find_error_classes() -> dict[str, type[MythJobsError]]:

@@ -18,7 +18,7 @@ _LOOPBACK: Final = re.compile(r"127(\.[0-9]{1,3}){3}")
 class Address(NamedTuple):
     """Address of a master: path of its Unix socket or, if that is empty, host, port and token.
 
-    label: how messages to the user name the master.
+    label: how messages to the user name the master. version: of the running master, "" if unknown.
     """
 
     label: str
@@ -26,6 +26,7 @@ class Address(NamedTuple):
     host: str = "localhost"
     port: int = 0
     token: str = ""
+    version: str = ""
 
 
 def find_socket(root: str) -> Address:
@@ -33,19 +34,18 @@ def find_socket(root: str) -> Address:
 
     Raises NotAllowed if the state directory is another user's, Unreachable if it is missing.
     """
-    path = os.path.join(root, "master.json")
     try:
-        with open(path, "rb") as file:
-            socket = json.load(file)["socket"]
+        info = _read_master_info(root)
     except PermissionError:
         raise not_allowed_error(root) from None
     except (FileNotFoundError, NotADirectoryError):
         raise unreachable_error(root) from None
-    except (OSError, ValueError, TypeError, KeyError):
-        socket = ""
+    except OSError:
+        info = {}
+    socket = info.get("socket")
     if not isinstance(socket, str) or not socket.startswith("/"):
         socket = os.path.join(root, "master.sock")
-    return Address(root, socket)
+    return Address(root, socket, version=_get_version(info))
 
 
 def parse_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
@@ -70,7 +70,28 @@ def parse_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
         raise NotAllowed(
             f"cannot read the token in {path} ({why}); name its file with MYTHJOBS_TOKEN_FILE"
         ) from None
-    return Address(url, "", host.strip("[]"), int(port), token)
+    try:
+        info = _read_master_info(root)
+    except OSError:
+        info = {}
+    # The URL may be that of a master with another state directory.
+    version = _get_version(info) if info.get("port") == int(port) else ""
+    return Address(url, "", host.strip("[]"), int(port), token, version)
+
+
+def _read_master_info(root: str) -> dict[str, object]:
+    """Return the content of `master.json`, {} if that is damaged. Raises OSError."""
+    with open(os.path.join(root, "master.json"), "rb") as file:
+        try:
+            info = json.load(file)
+        except ValueError:
+            return {}
+    return info if isinstance(info, dict) else {}
+
+
+def _get_version(info: dict[str, object]) -> str:
+    version = info.get("version")
+    return version if isinstance(version, str) else ""
 
 
 def unreachable_error(root: str) -> Unreachable:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+from mythjobs import __version__
+
 SRC = Path(__file__).resolve().parents[3] / "src"
 
 
@@ -75,6 +77,12 @@ class Master:
             return Reply(200, {}, (json.dumps(answer).encode(),))
         return answer or error(404, "not_found", f"nothing at {request.method} {request.path}")
 
+    def write_info(self, version: str) -> None:
+        """Write master.json, as a master of this version does."""
+        path = str(self.root / "master.sock")
+        info = {"pid": 1, "address": "127.0.0.1", "port": 1, "socket": path, "version": version}
+        (self.root / "master.json").write_text(json.dumps(info))
+
     def run(self, *arguments: str, **facts: Any) -> subprocess.CompletedProcess[bytes]:
         """Run the command line as a process."""
         return subprocess.run(
@@ -109,8 +117,7 @@ def scripted_master(root: Path) -> Iterator[Master]:
             pass  # some tests close the connection
 
     with Server(str(path), Handler) as server:
-        info = {"pid": 1, "address": "127.0.0.1", "port": 1, "socket": str(path), "version": "0"}
-        (root / "master.json").write_text(json.dumps(info))
+        master.write_info(__version__)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

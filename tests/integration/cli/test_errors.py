@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mythjobs import __version__
 from mythjobs.cli.main import run
 from mythjobs.cli.program import COMMANDS, OTHER_NAMES
 from tests.integration.cli.conftest import Call
@@ -31,6 +32,28 @@ def test_a_missing_master_is_one_sentence(
         sock.bind(f"{root}/master.sock")
     assert run(["status", "--state-dir", str(root)]) == 69
     assert capfd.readouterr() == ("", sentence)
+
+
+def test_an_error_names_the_version_of_another_master(call: Call, master: Master) -> None:
+    """An older master, which was not restarted after an upgrade, does not know all requests."""
+    why = f"the master runs mythjobs 0.0.9 and this program is {__version__}: restart the master"
+    unknown = error(400, "bad_request", 'the request has no parameter "x"; it has none')
+    known = error(409, "conflict", "job 7 has ended")
+    master.answers = {"GET jobs/7": unknown, "GET jobs/8": known, "GET status": STATUS}
+    assert "restart" not in call("show", "7").err
+    master.write_info("0.0.9")
+    done = call("show", "7")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith('mythjobs: the request has no parameter "x"; it has none (the mas')
+    assert f"({why}, or use mythjobs 0.0.9)\n" in done.err
+    assert call("show", "8").err == "mythjobs: job 7 has ended\n"
+    # No route: the scripted master answers as Litestar does.
+    done = call("set", "7", "--priority", "3")
+    assert done.code == 2
+    assert why in done.err
+    assert call("status").err == ""
+    master.answers["GET status"] = STATUS | {"version": "0.0.9"}
+    assert why in call("status").err
 
 
 @pytest.mark.parametrize(

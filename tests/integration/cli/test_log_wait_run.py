@@ -56,6 +56,22 @@ def test_log_shows_the_last_lines_and_follows_from_there(call: Call, master: Mas
     assert call("log", "7", "-n", "-1").code == 2
 
 
+def test_the_last_lines_are_chosen_here_if_an_older_master_sends_all(
+    call: Call, master: Master
+) -> None:
+    ended = succeeded(attempts=[attempt(1, output=[[112, 8, 8]])])
+    older = output(b"a\nb\nc\nd", b"\ne\n", dropped=100)
+    master.answers |= {"GET jobs/7": ended, "GET jobs/7/output": older}
+    done = call("log", "7", "-n", "2")
+    assert (done.code, done.out) == (0, "d\ne\n")
+    assert "100 bytes" in done.err
+    looks: list[Answer] = [running(), running(), ended]
+    parts: list[Answer] = [older, output(b"f\n")]
+    master.answers |= {"GET jobs/7": looks, "GET jobs/7/output": parts}
+    assert call("log", "7", "-f", "-n", "1").out == "e\nf\n"
+    assert master.requests[-2].query["offset"] == "110"
+
+
 def test_log_of_a_job_that_has_not_started_says_why(call: Call, master: Master) -> None:
     master.answers["GET jobs/7"] = job()
     note = "mythjobs: job 7 has not been started: held by ann\n"

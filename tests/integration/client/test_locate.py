@@ -18,6 +18,20 @@ def test_the_socket_is_read_from_master_json(tmp_path: Path) -> None:
         assert locate.find_socket(str(tmp_path)).socket == f"{tmp_path}/master.sock"
 
 
+def test_the_version_of_the_master_is_known(tmp_path: Path) -> None:
+    info = {"socket": "/run/x.sock", "port": 6545, "version": "9.1"}
+    (tmp_path / "master.json").write_text(json.dumps(info))
+    (tmp_path / "token").write_text("secret-token_1")
+    assert locate.find_socket(str(tmp_path)).version == "9.1"
+    assert locate.parse_url("http://127.0.0.1:6545", str(tmp_path), {}).version == "9.1"
+    # Another master, about which this state directory says nothing.
+    assert locate.parse_url("http://127.0.0.1:6546", str(tmp_path), {}).version == ""
+    (tmp_path / "master.json").write_text('{"version": 3, "port": 6545}')
+    assert locate.find_socket(str(tmp_path)).version == ""
+    (tmp_path / "master.json").unlink()
+    assert locate.parse_url("http://127.0.0.1:6545", str(tmp_path), {}).version == ""
+
+
 def test_a_lock_holder_that_cannot_be_reached_is_reported(tmp_path: Path) -> None:
     lock = tmp_path / "master.lock"
     with locks.acquire(lock, "a master"):

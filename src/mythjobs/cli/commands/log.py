@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import Final
 
 import click
 
@@ -11,6 +13,10 @@ from mythjobs.cli.follow import OutputFollower, report_missing_bytes
 from mythjobs.cli.options import JOB
 from mythjobs.cli.session import Session, command, pass_session
 from mythjobs.cli.waiting import get_reason
+from mythjobs.model.output_window import LastLines
+
+# Bytes of the last lines from a master that sends the whole output.
+_MAX_LAST_LINES_BYTES: Final = 64 * 2**20
 
 
 @command(
@@ -67,12 +73,29 @@ class _JobOutput:
 
     def copy(self, n: int, lines: int | None) -> int:
         """Copy what is written now, or the last lines of it. Return the position after them."""
-        headers: dict[str, str] = {}
+        found: dict[str, str] = {}
+        last_lines: LastLines | None = None
+        length = 0
+
+        def read_headers(headers: Mapping[str, str]) -> None:
+            nonlocal last_lines
+            found.update(headers)
+            if lines is not None and "x-end" not in headers:
+                # A master of an older version ignores `lines`, and sends all that is kept.
+                last_lines = LastLines(lines, _MAX_LAST_LINES_BYTES)
+
+        def write(data: bytes) -> None:
+            nonlocal length
+            length += len(data)
+            (self._write if last_lines is None else last_lines.add)(data)
+
         query = {"stream": self._stream, "attempt": n, "lines": lines}
-        client = self._session.client()
-        client.stream(f"jobs/{self._job}/output", query, self._write, headers.update)
-        report_missing_bytes(int(headers.get("x-dropped", "0")))
-        return int(headers.get("x-end", "0"))
+        self._session.client().stream(f"jobs/{self._job}/output", query, write, read_headers)
+        if last_lines is not None:
+            self._write(last_lines.get())
+        dropped = int(found.get("x-dropped", "0"))
+        report_missing_bytes(dropped)
+        return int(found.get("x-end", length + dropped))
 
     def follow(self, attempt: int | None, n: int, offset: int) -> None:
         """Copy what is written from this position of attempt n on, until the job has ended.

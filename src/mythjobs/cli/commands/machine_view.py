@@ -35,7 +35,7 @@ def describe_machine(found: Json) -> Iterator[str]:
         yield skew
     if found["scaling"] is not None:
         yield from _describe_scaling(found["scaling"])
-    if found["load"] is not None:
+    if found.get("load") is not None:  # a master of an older version does not send it
         yield from _describe_load(found["load"], has_jobs=found["running"] > 0)
     if found["labels"]:
         yield f"labels: {', '.join(found['labels'])}"

@@ -37,6 +37,8 @@ def print_status(found: dict[str, Any], *, as_json: bool) -> None:
     _print_machines(found["machines"], now_ms)
     if version != __version__:
         terminal.print_message(describe_versions(version))
+    for warning in found.get("warnings", ()):
+        terminal.print_message(warning)
     if unread := found.get("notifications"):
         terminal.print_message(_describe_unread(unread))
     for each in found.get("failing_channels", ()):

@@ -25,6 +25,7 @@ from mythjobs.master.explain.replay import read_replay
 from mythjobs.master.link.lease_timer import LeaseTimer
 from mythjobs.master.link.server import LinkServer
 from mythjobs.master.long_reads import LongReads
+from mythjobs.master.lost_store import has_other_store, skip_ids_of_other_store
 from mythjobs.master.metrics.service import MetricsService
 from mythjobs.master.notify.delivery import DeliveryService, list_failing_channels
 from mythjobs.master.notify.sender import Sender
@@ -87,7 +88,10 @@ class Master:
         self.store = redact_password(str(store or state_dir.store))
         self.key = key
         self.started_ms = master_now().wall_ms
-        self._store = open_store(store or state_dir.store)
+        location = store or state_dir.store
+        has_traces = has_other_store(state_dir, location)
+        self._store = open_store(location)
+        self._warning = skip_ids_of_other_store(self._store, self.store) if has_traces else ""
         self._core = MasterCore(
             allow_local=allow_local, local_jobs=local_jobs, zone=find_time_zone(os.environ)
         )
@@ -230,6 +234,7 @@ class Master:
             "notifications": await self.read(count_unread),
             "failing_channels": list_failing_channels(self.state),
             "unusable_schedules": list_unusable(self.state),
+            "warnings": [self._warning] if self._warning else [],
         }
 
     async def list_machines(self) -> machine_responses.Machines:

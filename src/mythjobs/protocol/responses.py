@@ -64,7 +64,7 @@ class UnusableSchedule(TypedDict):
 
 class Status(QueueCounts):
     """State of master and queue. lost: at most 1000 jobs that are held after repeated losses.
-    notifications: number of unread ones, at most 100."""
+    notifications: number of unread ones, at most 100. warnings: sentences for users."""
 
     version: str
     pid: int
@@ -77,6 +77,7 @@ class Status(QueueCounts):
     notifications: int
     failing_channels: list[FailingChannel]
     unusable_schedules: list[UnusableSchedule]
+    warnings: list[str]
 
 
 class CommandSummary(TypedDict):

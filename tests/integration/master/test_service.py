@@ -43,6 +43,36 @@ async def attach(master: Master) -> None:
     master.post(requests.FrameReceived(7, AgentFrame(1, 0, 0, [Heartbeat(1, [])])))
 
 
+def test_ids_are_not_used_again_after_the_store_was_deleted(tmp_path: Path) -> None:
+    # The agents' journals and the output spool still know attempts of the first jobs.
+    async def story() -> None:
+        store = tmp_path / "state" / "store.db"
+        async with started(tmp_path, local_agent_wait_s=0.0) as master:
+            assert (await master.read_status())["warnings"] == []
+            assert (await master.execute(SUBMIT)).id == 1
+        async with started(tmp_path, local_agent_wait_s=0.0) as master:
+            assert (await master.read_status())["warnings"] == []
+            assert (await master.execute(SUBMIT)).id == 2
+        store.unlink()
+        async with started(tmp_path, local_agent_wait_s=0.0) as master:
+            [warning] = (await master.read_status())["warnings"]
+            assert f"the store {store} is new" in warning
+            assert (await master.execute(SUBMIT)).id == 2_000_000
+        for each in store.parent.glob("store.db*"):
+            each.unlink()
+        (tmp_path / "state" / "output" / "0").mkdir()
+        async with started(tmp_path, local_agent_wait_s=0.0) as master:
+            assert (await master.execute(SUBMIT)).id == 2_000_000
+            assert (await master.read_status())["warnings"] != []
+        # The first jobs of a new state directory are not skipped, also after a restart.
+        other = tmp_path / "other"
+        for _ in range(2):
+            async with started(other, local_agent_wait_s=0.0) as master:
+                assert (await master.read_status())["warnings"] == []
+
+    asyncio.run(story())
+
+
 def test_the_first_requests_after_a_start_wait_for_the_local_agent(tmp_path: Path) -> None:
     # Seen: `mythjobs up`, and a `command add` or `submit` within the tenths of a second that the
     # agent takes to connect, was answered "no machine has joined yet".

@@ -63,6 +63,11 @@ class NoSuchChannel(BadRequest):
     http = 404
 
 
+class NoSuchSemaphore(BadRequest):
+    code = "no_such_semaphore"
+    http = 404
+
+
 class NoSuchSchedule(BadRequest):
     code = "no_such_schedule"
     http = 404

@@ -1,5 +1,5 @@
 """Checks of new definitions: settings that are valid alone, but of which one has no effect beside
-another.
+another; a summary that is too long for lists.
 
 Definitions that are stored already are not checked: after an upgrade no command or schedule may
 stop because of a check that its version did not have.
@@ -17,11 +17,14 @@ from mythjobs.model.schedule import Between, Schedule, schedule_from_table
 from mythjobs.model.units import format_duration
 
 _BREACHED: Final = "breached"
+# Characters of a summary, which every list of commands or schedules has.
+_MAX_SUMMARY: Final = 1000
 
 
 def new_command_from_table(table: toml.Table) -> Command:
     """Parse the definition of a new command. Raises DefinitionError, which names the key."""
     command = command_from_table(table)
+    _check_summary(command.summary)
     wall_s, idle_s = command.limits.wall_s, command.limits.idle_s
     if wall_s is not None and idle_s is not None and idle_s >= wall_s:
         raise DefinitionError(
@@ -63,6 +66,7 @@ def new_schedule_from_table(table: toml.Table, *, known_zone: bool = True) -> Sc
     machine does not know.
     """
     schedule = schedule_from_table(table, known_zone=known_zone)
+    _check_summary(schedule.summary)
     if isinstance(schedule.when, Between):
         _check_hours(schedule, 60.0 * schedule.when.minutes)
     late_s, within_s = schedule.late_after_s, schedule.start_within_s
@@ -73,6 +77,13 @@ def new_schedule_from_table(table: toml.Table, *, known_zone: bool = True) -> Sc
             "job first",
         )
     return schedule
+
+
+def _check_summary(summary: str) -> None:
+    if len(summary) > _MAX_SUMMARY:
+        raise DefinitionError(
+            "summary", f"has {len(summary)} characters; give at most {_MAX_SUMMARY}"
+        )
 
 
 def _check_hours(schedule: Schedule, hours_s: float) -> None:

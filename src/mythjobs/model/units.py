@@ -25,8 +25,8 @@ _BYTES: Final = {
     "GB": 10**9,
     "TB": 10**12,
 }
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?i?B)")
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?i?B)", re.ASCII)
 
 
 def parse_duration(text: str) -> float:

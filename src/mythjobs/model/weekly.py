@@ -18,9 +18,10 @@ _MAX_JOBS: Final = 10_000
 _RANGE: Final = re.compile(
     r"(?:(?P<days>[a-z][a-z,\- ]*?)\s+)?"
     r"(?P<start>\d{1,2}:\d{2})\s*-\s*(?P<end>\d{1,2}:\d{2})"
-    r"(?:\s+(?P<level>.+))?"
+    r"(?:\s+(?P<level>.+))?",
+    re.ASCII,
 )
-_TIME: Final = re.compile(r"(\d{1,2}):(\d{2})")
+_TIME: Final = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII)
 _DAY_MINUTES: Final = 24 * 60
 _SYNTAX: Final = 'write it like "mon-fri 22:00-06:00", "sat,sun 00:00-24:00 at most 1"'
 
@@ -84,7 +85,7 @@ def _level(piece: str | None, text: str) -> int:
         return FULL
     if piece == "off":
         return CLOSED
-    found = re.fullmatch(r"at most (\d+)", piece)
+    found = re.fullmatch(r"at most (\d+)", piece, re.ASCII)
     if found is None or not 0 < int(found[1]) <= _MAX_JOBS:
         raise ValueError(
             f'"{piece}" in "{text}" is not a level; write "at most 2", "off", or nothing for full'

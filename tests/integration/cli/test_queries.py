@@ -7,7 +7,7 @@ import pytest
 from mythjobs.clock import master_now
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import MACHINE, STATUS, attempt, job, succeeded
-from tests.integration.cli.scripted import Master
+from tests.integration.cli.scripted import Master, error
 
 WHY: dict[str, Any] = {
     "id": 7,
@@ -64,6 +64,19 @@ def test_status_shows_jobs_commands_and_machines(call: Call) -> None:
     assert lines[2].startswith("jobs  3 queued, 0 leased, 1 running, 5 succeeded")
     assert "\nthumbnail       3        1" in done.out
     assert "\nattic    up           1      4\n" in done.out
+
+
+def test_jobs_of_a_batch_that_does_not_exist_are_an_error(call: Call, master: Master) -> None:
+    missing = error(404, "no_such_job", "there is no batch 9")
+    master.answers |= {"GET jobs": {"jobs": [], "next": None}, "GET batches/9": missing}
+    assert call("jobs", "--batch", "9") == (2, "", "mythjobs: there is no batch 9\n")
+    master.answers["GET batches/9"] = {"id": 9}
+    assert call("jobs", "--batch", "9", "--json") == (0, "[]\n", "")
+
+
+def test_status_shows_the_warnings_of_the_master(call: Call, master: Master) -> None:
+    master.answers["GET status"] = STATUS | {"warnings": ["the store is new"]}
+    assert call("status").err == "mythjobs: the store is new\n"
 
 
 def test_why_shows_rule_by_rule(call: Call) -> None:

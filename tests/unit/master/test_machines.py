@@ -12,6 +12,7 @@ from mythjobs.errors import (
     DefinitionError,
     NoSuchCommand,
     NoSuchMachine,
+    NoSuchSemaphore,
 )
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore
@@ -212,7 +213,7 @@ def test_a_semaphore_limits_jobs_over_all_machines(master: Harness) -> None:
     # A smaller size stops no job; none starts until units are free.
     master.request(requests.SetSemaphore("nas", 1))
     assert "needs 2 units of semaphore nas, which has 1" in master.explain(jobs[3])["sentence"]
-    with pytest.raises(BadRequest, match="there is no semaphore"):
+    with pytest.raises(NoSuchSemaphore, match="there is no semaphore"):
         master.request(requests.SetSemaphore("tuner", None))
 
 

@@ -31,6 +31,7 @@ HOURS = SCHEDULE | {"between": "02:00-05:00"}
             '"retry" contradicts retry.on, which lacks "breached"',
         ),
         ({"notify": {"events": [], "template": "{title}"}}, "notify.template", "sends nothing"),
+        ({"summary": "x" * 1001}, "summary", "has 1001 characters; give at most 1000"),
         ({"windows": {"closing": "freeze", "grace": "1m"}}, "windows.grace", "ends no job"),
         (
             {"parameters": [{"name": "p", "type": "path", "dash": True}]},

@@ -32,7 +32,9 @@ def test_a_duration_is_parsed(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "90", "1h x", "x1h", "1 h", "-1h", "1h30", "1e3s", ".5h"])
+@pytest.mark.parametrize(
+    "text", ["", "90", "1h x", "x1h", "1 h", "-1h", "1h30", "1e3s", ".5h", "٣s"]
+)
 def test_other_text_is_not_a_duration(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_duration(text)

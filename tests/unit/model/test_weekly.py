@@ -40,6 +40,7 @@ LEVELS = 'write "at most 2", "off", or nothing for full'
             '"00:00-24:00" for the whole day, or remove the range for never',
         ),
         ("22-6", f'"22-6" is not a range of hours; {SYNTAX}'),
+        ("٢٢:00-06:00", f'"٢٢:00-06:00" is not a range of hours; {SYNTAX}'),
         ("", f'"" is not a range of hours; {SYNTAX}'),
         ("22:00-06:00-", f'"22:00-06:00-" is not a range of hours; {SYNTAX}'),
         ("monday 22:00-06:00", f'"monday" in "monday 22:00-06:00" is not a day; {DAYS}'),

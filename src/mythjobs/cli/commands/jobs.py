@@ -65,7 +65,10 @@ def jobs(
     """List jobs, newest first: state, progress, reason."""
     query = {"state": ",".join(states) or None, "command": of, "batch": batch, "subject": subject}
     is_read_by_person = sys.stdout.isatty() and not as_json
-    found = list(_get_pages(session.client(), query, limit + is_read_by_person))
+    client = session.client()
+    found = list(_get_pages(client, query, limit + is_read_by_person))
+    if batch is not None and not found:
+        client.get(f"batches/{batch}")  # raises if there is no such batch
     has_more = len(found) > limit
     del found[limit:]
     if as_json:

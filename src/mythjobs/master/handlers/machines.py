@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any, Final
 
-from mythjobs.errors import BadRequest
+from mythjobs.errors import BadRequest, NoSuchSemaphore
 from mythjobs.master import requests
 from mythjobs.master.attempts import machine_control
 from mythjobs.master.explain.machine import overrides_of, settings_of, summarize_machine
@@ -141,7 +141,7 @@ def set_semaphore(turn: TurnContext, request: requests.SetSemaphore) -> dict[str
     """Create, resize or delete a semaphore. Return the sizes of all semaphores.
 
     If the new size is less than the units in use, running jobs keep their units, and no further
-    job that needs the semaphore starts. Raises BadRequest.
+    job that needs the semaphore starts. Raises BadRequest, NoSuchSemaphore.
     """
     if not is_short_name(request.name):
         raise invalid_semaphore_name(request.name)
@@ -152,7 +152,7 @@ def set_semaphore(turn: TurnContext, request: requests.SetSemaphore) -> dict[str
         if request.free_when_frozen is not None:
             raise BadRequest("free_when_frozen: is for a semaphore that stays; remove it")
         if request.name not in sizes:
-            raise BadRequest(
+            raise NoSuchSemaphore(
                 f'there is no semaphore "{request.name}"; see `mythjobs semaphore list`'
             )
         semaphores.remove(turn.tx, request.name)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
+from mythjobs.errors import NoSuchSemaphore
 from mythjobs.master import requests
 from mythjobs.master.explain import machine
 from mythjobs.protocol import responses
@@ -24,7 +25,7 @@ async def list_semaphores(request: ApiRequest) -> responses.Semaphores:
     "/semaphores/{name:str}",
     status_code=200,
     summary="Create or resize a semaphore",
-    responses=error_responses(),
+    responses=error_responses(NoSuchSemaphore),
 )
 async def set_semaphore(
     request: ApiRequest, name: FromPath[str], data: JSONBody[SemaphoreSize]
@@ -37,7 +38,7 @@ async def set_semaphore(
     "/semaphores/{name:str}",
     status_code=200,
     summary="Remove a semaphore",
-    responses=error_responses(),
+    responses=error_responses(NoSuchSemaphore),
 )
 async def remove_semaphore(request: ApiRequest, name: FromPath[str]) -> responses.Semaphores:
     await get_master(request).execute(requests.SetSemaphore(name, None))

@@ -207,3 +207,43 @@ def test_an_agent_that_stops_its_jobs_starts_no_more() -> None:
     agent.reaper_sends(recalled(3), agent.ended(1), agent.ended(2), agent.synced())
     assert agent.core.running_count == 0
     assert m.Returned(3, 1, "stopped by shutdown") in agent.send_all()
+
+
+def test_an_attempt_that_is_late_does_not_answer_the_recall_of_the_others() -> None:
+    agent = AgentHarness()
+    agent.answers_recalls = False
+    late = agent.make_grant(3, start_by_s=10.0)
+    agent.master_sends(agent.make_grant(1), agent.make_grant(2), late, agent.make_grant(4))
+    assert agent.take_starts() == [1, 2]
+    agent.now = 20.0
+    agent.master_sends(m.Stop(4, 1, "anna"))
+    # The reaper gives back the first one before it gets the recall of both.
+    agent.reaper_sends(agent.ended(1), {**recalled(3), "late": True})
+    assert agent.take_starts() == []
+    agent.reaper_sends(recalled(4))
+    assert m.Returned(4, 1, "stopped by anna") in agent.send_all()
+    assert agent.core.running_count == 1
+
+
+def test_a_stop_holds_although_its_reaper_died_before_the_start() -> None:
+    agent = make_agent(1, 2, 3)
+    agent.master_sends(m.Stop(1, 1, "anna"), m.Stop(3, 1, "anna"))
+    agent.reaper_messages.clear()
+    agent.reaper_dies()
+    agent.reaper_connects("r2")
+    agent.execute(agent.core.set_start_reaper("r2", at(0)))
+    assert agent.take_starts() == [2]
+    returned = {each.job for each in agent.send_all() if isinstance(each, m.Returned)}
+    assert returned == {1, 3}
+
+
+def test_stops_are_repeated_on_a_new_connection_to_the_reaper() -> None:
+    agent = make_agent(1, 2, 3, 4)
+    agent.reaper_sends(agent.started(1), agent.started(2))
+    agent.master_sends(*[m.Stop(job, 1, "anna") for job in (1, 3, 4)])
+    agent.reaper_messages.clear()
+    # The connection broke with the stops, after the reaper had started job 3.
+    agent.reaper_connects("r1", agent.started(1), agent.started(2), starting=[(3, 1)])
+    stops = [(each["job"], each["by"]) for each in agent.take_sent("stop")]
+    assert stops == [(1, "anna"), (3, "anna")]
+    assert m.Returned(4, 1, "stopped by anna") in agent.send_all()

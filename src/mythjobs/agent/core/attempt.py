@@ -82,6 +82,8 @@ class AgentAttempt:
     # renewals are not sent.
     reaper_lease_end_ms: int = 0
     lease_stop_sent: bool = False
+    # By whom it was stopped after its start was sent to the reaper; "" if it was not.
+    stopped_by: str = ""
     # Freeze holders ("user", "pressure", "window") that the master requested, and those that the
     # reaper reports. The process tree is frozen while it has at least one holder.
     freeze_requests: frozenset[str] = frozenset()

@@ -179,14 +179,8 @@ class AttemptTable:
     def take_back(self, attempts: Iterable[AgentAttempt]) -> None:
         """Queue attempts in phase NEXT again: their reaper has not started them, and will not."""
         for attempt in attempts:
-            by = self.next.remove(attempt)
-            attempt.phase = Phase.WAITING
-            attempt.reaper = ""
-            self.waiting_count += 1
-            if by:
-                self.mark_never_start(attempt, f"stopped by {by}")
-            else:
-                self.start_queue.push(attempt)
+            self.next.remove(attempt)
+            self._requeue(attempt)
 
     def requeue_unstarted(self, attempt: AgentAttempt) -> None:
         """Queue an attempt for its start again: its reaper died and has no record of it in its
@@ -196,9 +190,15 @@ class AttemptTable:
         if attempt.run is None:
             self.mark_never_start(attempt, "the reaper died before the job was started")
         else:
-            attempt.phase = Phase.WAITING
-            attempt.reaper = ""
-            self.waiting_count += 1
+            self._requeue(attempt)
+
+    def _requeue(self, attempt: AgentAttempt) -> None:
+        attempt.phase = Phase.WAITING
+        attempt.reaper = ""
+        self.waiting_count += 1
+        if attempt.stopped_by:
+            self.mark_never_start(attempt, f"stopped by {attempt.stopped_by}")
+        else:
             self.start_queue.push(attempt)
 
     # Methods for attempts that have a process, or had one.
@@ -277,6 +277,11 @@ class AttemptTable:
         on = attempt.watchers > 0
         self._turn.send(attempt.reaper, {"type": "watch", "job": job, "n": n, "on": on})
 
+    def send_stop(self, attempt: AgentAttempt) -> None:
+        job, n = attempt.key
+        stop = {"type": "stop", "job": job, "n": n, "by": attempt.stopped_by}
+        self._turn.send(attempt.reaper, stop)
+
     # Methods for attempts that have ended.
 
     def forget_if_done(self, attempt: AgentAttempt) -> None:
@@ -315,7 +320,13 @@ class AttemptTable:
                 attempt.reaper = reaper
                 self.running_count += 1
         self.take_back(each for each in self.next.list_of(reaper) if each.key not in reported)
-        self.next.is_recalled = False
+        self.next.end_recall(reaper)
+
+    def resend_stops(self, reaper: str) -> None:
+        """Repeat the stops of a reaper's attempts: they may have been lost with the connection."""
+        for attempt in self.find_attempts_of(reaper):
+            if attempt.stopped_by and attempt.phase in (Phase.STARTING, Phase.RUNNING):
+                self.send_stop(attempt)
 
     def resend_watches(self, reaper: str) -> None:
         """Request output updates from a reaper that has just connected: a reaper drops the requests
@@ -330,7 +341,7 @@ class AttemptTable:
         """Record that a reaper died. Its directory is removed once every attempt in its journal
         (`journaled`) has left this table."""
         self.take_back(self.next.list_of(reaper))
-        self.next.is_recalled = False
+        self.next.end_recall(reaper)
         if self.start_reaper == reaper:
             self.start_reaper = None
         self._dead_reapers[reaper] = journaled & self.attempts.keys()

@@ -327,12 +327,12 @@ class AgentCore:
             # Unknown attempt: its grant may arrive later. Add it, so that it is marked never-start
             # below and that grant does not start it.
             attempt = self._table.add_attempt(key, Phase.FOUND)
-        if attempt.phase is Phase.NEXT:
-            self._table.next.stop(attempt, by)
         if attempt.phase in (Phase.NEXT, Phase.STARTING, Phase.RUNNING):
-            # In phase NEXT this is for an attempt that the reaper has started meanwhile.
-            job, n = key
-            self._turn.send(attempt.reaper, {"type": "stop", "job": job, "n": n, "by": by})
+            attempt.stopped_by = attempt.stopped_by or by
+            if attempt.phase is Phase.NEXT:
+                # The reaper may have started it meanwhile: the stop is for that case.
+                self._table.next.recall()
+            self._table.send_stop(attempt)
         elif attempt.phase < Phase.STARTING:
             self._table.mark_never_start(attempt, f"stopped by {by}")
 

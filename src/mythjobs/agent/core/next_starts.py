@@ -24,12 +24,15 @@ class NextStarts:
     def __init__(self, turn: AgentTurn) -> None:
         self._turn = turn
         self._attempts: dict[Key, AgentAttempt] = {}
-        # By attempt that must not start any more: by whom it was stopped.
-        self._stops: dict[Key, str] = {}
-        self.is_recalled = False
+        # Reapers that have not answered a recall yet.
+        self._recalled: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._attempts)
+
+    @property
+    def is_recalled(self) -> bool:
+        return bool(self._recalled)
 
     def has_room(self, slots: int) -> bool:
         return len(self._attempts) < min(slots, _MAX_NEXT) and not self.is_recalled
@@ -37,16 +40,14 @@ class NextStarts:
     def add(self, attempt: AgentAttempt) -> None:
         self._attempts[attempt.key] = attempt
 
-    def remove(self, attempt: AgentAttempt) -> str:
-        """Remove an attempt, if it is here. Return by whom it was stopped, "" if it was not."""
+    def remove(self, attempt: AgentAttempt) -> None:
+        """Remove an attempt, if it is here."""
         self._attempts.pop(attempt.key, None)
-        return self._stops.pop(attempt.key, "")
 
     def find_first(self) -> AgentAttempt | None:
         """Return the attempt that the reaper starts next; None if there is none, or if they are
         being recalled."""
-        # The reaper also gives back by itself what is late, which ends the recall here too early.
-        if self.is_recalled or self._stops:
+        if self.is_recalled or any(each.stopped_by for each in self._attempts.values()):
             return None
         return next(iter(self._attempts.values()), None)
 
@@ -64,13 +65,12 @@ class NextStarts:
     def is_late(self, now_ms: int) -> bool:
         return any(now_ms >= each.start_by_ms for each in self._attempts.values())
 
-    def stop(self, attempt: AgentAttempt, by: str) -> None:
-        """Have an attempt never start. The reaper may have started it already."""
-        self._stops.setdefault(attempt.key, by)
-        self.recall()
-
     def recall(self) -> None:
-        if self._attempts and not self.is_recalled:
-            self.is_recalled = True
-            for reaper in {each.reaper for each in self._attempts.values()}:
+        for reaper in dict.fromkeys(each.reaper for each in self._attempts.values()):
+            if reaper not in self._recalled:
+                self._recalled.add(reaper)
                 self._turn.send(reaper, {"type": "recall"})
+
+    def end_recall(self, reaper: str) -> None:
+        """Record that a reaper has answered, or has dropped all that it had."""
+        self._recalled.discard(reaper)

@@ -50,6 +50,7 @@ class ReaperEvents:
         self._table.reconcile_reaper(reaper, reported, starting)
         self._starts.repeat_starts(reaper, reported, now)
         self.apply(reaper, attempts, now)
+        self._table.resend_stops(reaper)
         self._table.resend_watches(reaper)
         self._enforcer.resend_actions(reaper, now)
         self._pause.freeze_attempts_of(reaper, now)
@@ -63,7 +64,8 @@ class ReaperEvents:
                 self._report_synced_ends(reaper, each["seq"])
                 continue
             if kind == "recalled":
-                table.next.is_recalled = False
+                if not each.get("late"):
+                    table.next.end_recall(reaper)
                 table.take_back(table.next.find((job, n) for job, n in each["attempts"]))
                 continue
             if "job" not in each:

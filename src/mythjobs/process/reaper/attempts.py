@@ -251,7 +251,7 @@ class ReaperAttempts:
         del self.live[attempt.key]
         self.unacknowledged[attempt.key] = text
         if late:
-            self._send(messages.encode_recalled(late))
+            self._send(messages.encode_recalled(late, late=True))
         if following:
             self.start(following)
 

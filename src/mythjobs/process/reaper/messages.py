@@ -124,8 +124,10 @@ def encode_started(attempt: ReaperAttempt) -> str:
     return _STARTED % (attempt.job, attempt.n, attempt.pid, attempt.spawned_at.wall_ms)
 
 
-def encode_recalled(keys: list[AttemptKey]) -> str:
-    return encode_json({"type": "recalled", "attempts": keys})
+def encode_recalled(keys: list[AttemptKey], *, late: bool = False) -> str:
+    """late: this is no answer to `recall`."""
+    message = {"type": "recalled", "attempts": keys}
+    return encode_json({**message, "late": True} if late else message)
 
 
 def encode_ended(

@@ -67,6 +67,10 @@ class DutyCycle:
         """Whether the next decision depends on how long other programs wait."""
         return self._candidate is not None
 
+    def is_off(self, key: JobKey) -> bool:
+        """Return whether the job is in its frozen period, which the next decide() ends."""
+        return self._cycle is not None and self._cycle.is_off and self._cycle.key == key
+
     def decide(
         self,
         jobs: Collection[RunningJob],

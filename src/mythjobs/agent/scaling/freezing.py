@@ -108,8 +108,10 @@ class Freezer:
 
         check: returns why a frozen job does not fit beside the active ones, or None.
         """
+        frozen = [e for e in jobs if e.is_frozen and not e.is_held]
         waiting = sorted(
-            (e for e in jobs if e.is_frozen and not e.is_held), key=lambda each: each.started_s
+            (each for each in frozen if not self.duty_cycle.is_off(each.key)),
+            key=lambda each: each.started_s,
         )
         if not waiting or now_s - self._last_thaw_s < _THAW_INTERVAL_S:
             return None

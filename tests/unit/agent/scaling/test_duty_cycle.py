@@ -93,3 +93,14 @@ def test_a_user_who_pauses_the_copy_ends_the_cycle(machine: Machine) -> None:
     machine.controller.set_frozen(FIRST, by_controller=False, by_others=True)
     assert machine.step(foreign_mib=20) == []
     assert machine.step(foreign_mib=20) == []
+
+
+def test_short_jobs_that_end_do_not_shorten_the_frozen_second(machine: Machine) -> None:
+    known(machine.controller, blink=Footprint(9, cpu=0.1, wall_s=0.01))
+    run(machine, 7, on=0.5)
+    assert FIRST in machine.frozen
+    machine.start(SECOND, "blink")
+    machine.end(SECOND, 0.01)
+    assert machine.controller.thaw_if_idle(machine.now_s + 0.1) == []
+    [thawed] = run(machine, 1, on=0.5)
+    assert (thawed.key, thawed.on) == (FIRST, False)

@@ -33,11 +33,11 @@ class MachineReport:
                 each.close()
 
     def measure_load(self, reaper_pids: Sequence[int], now: Now) -> None:
-        """Measure the load for the heartbeat that is due. Not called while the scaler measures it
-        every second."""
+        """Measure the load for the heartbeat that is due. With a scaler, only while no job runs:
+        otherwise it measures every second, and its freezes and thaws must be carried out."""
         if self._meter is not None:
             self._meter.measure(reaper_pids, now)
-        elif self._scaler is not None:
+        elif self._scaler is not None and not self._core.running_count:
             self._scaler.step(reaper_pids, now)
 
     def set_description(self, found: MachineDescription) -> None:

@@ -53,6 +53,8 @@ class Scaler:
         self._pids: dict[JobKey, int] = {}
         self._background = BackgroundJobs()
         self._commands: dict[JobKey, str] = {}
+        # By frozen job: who keeps it frozen. A reaper tells it before the job is adopted.
+        self._holders: dict[JobKey, frozenset[str]] = {}
         # Commands that wait for room on this machine, as the master said last.
         self._waiting: set[str] = set()
         # Those of them that have waited long because they have no room here.
@@ -212,16 +214,22 @@ class Scaler:
                 self._pids[key] = each["pid"]
                 self._background.on_started(key, each["pid"])
             elif kind == "frozen":
-                holders = set(each["holders"])
-                self.controller.set_frozen(
-                    (each["job"], each["n"]),
-                    by_controller=PRESSURE in holders,
-                    by_others=bool(holders - {PRESSURE}),
-                )
+                key = each["job"], each["n"]
+                self._holders[key] = frozenset(each["holders"])
+                self._set_frozen(key)
         return self.controller.thaw_if_idle(now.steady_ms / 1000) if has_ended else []
+
+    def _set_frozen(self, key: JobKey) -> None:
+        holders = self._holders.get(key, frozenset())
+        self.controller.set_frozen(
+            key, by_controller=PRESSURE in holders, by_others=bool(holders - {PRESSURE})
+        )
+        if not holders:
+            self._holders.pop(key, None)
 
     def _record_end(self, key: JobKey, ended: Any) -> None:
         self._pids.pop(key, None)
+        self._holders.pop(key, None)
         self._background.on_ended(key)
         command = self._commands.pop(key, None)
         if command is None:
@@ -253,6 +261,8 @@ class Scaler:
     def adopt(self, running: Mapping[JobKey, str], now: Now) -> None:
         """Bring the controller in line with the running attempts, by command: adopt those of an
         earlier agent, and drop those that ended without a message of a reaper."""
+        for key in self._holders.keys() - running.keys():
+            del self._holders[key]
         for key in self._commands.keys() - running.keys():
             self._pids.pop(key, None)
             self._usage.forget(key)
@@ -260,10 +270,11 @@ class Scaler:
             self.controller.remove_job(key, JobCounters(), 0.0, has_succeeded=False)
             self._is_changed = True
         for key in running.keys() - self._commands.keys():
-            self._commands[key] = command = running[key]
-            pid = self._pids.get(key)
+            command, pid = running[key], self._pids.get(key)
             used = JobCounters() if pid is None else self._usage.read({key: pid})[key]
             self.controller.adopt_job(key, command, used, now.steady_ms / 1000)
+            self._commands[key] = command
+            self._set_frozen(key)
             self._is_changed = True
 
     def step(self, reaper_pids: Sequence[int], now: Now) -> list[FreezeChange]:

@@ -191,6 +191,21 @@ def test_an_attempt_that_ended_unseen_is_dropped_and_an_earlier_agent_s_adopted(
     assert not scaler.has_jobs
 
 
+def test_a_job_that_an_earlier_agent_froze_is_thawed_and_a_paused_one_is_not(
+    scaler: Scaler,
+) -> None:
+    def frozen(key: JobKey, holder: str) -> dict[str, Any]:
+        return {"type": "frozen", "job": key[0], "n": key[1], "holders": [holder]}
+
+    pid = os.getpid()
+    scaler.record_messages([started(FIRST, pid), started(SECOND, pid)], at(0))
+    # The reaper says so right after its hello.
+    scaler.record_messages([frozen(FIRST, "pressure"), frozen(SECOND, "user")], at(0))
+    scaler.adopt({FIRST: "encode", SECOND: "copy"}, at(1))
+    changes = [*scaler.step([], at(1)), *scaler.step([], at(2)), *scaler.step([], at(3))]
+    assert [(each.key, each.on) for each in changes] == [(FIRST, False)]
+
+
 @pytest.mark.slow
 def test_the_load_of_a_real_job_is_measured(scaler: Scaler) -> None:
     program = (

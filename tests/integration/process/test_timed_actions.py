@@ -165,3 +165,36 @@ def test_output_over_its_limit_is_a_breach(agent: Agent) -> None:
     end = agent.run(10, ["yes"], output_bytes=100_000)
     assert end["outcome"] == {"kind": "breached", "limit": "output"}
     assert 100_000 < end["output"][0][0] < 2**20
+
+
+def test_a_freeze_that_lapses_ends_without_an_agent(home: Home) -> None:
+    program = "while read line; do echo x > $1; done"
+    paths = {job: home.base / f"echo{job}" for job in (1, 2)}
+    with reaper(home) as first:
+        inputs = []
+        for job, path in paths.items():
+            fifo = home.base / f"input{job}"
+            os.mkfifo(fifo)
+            inputs.append(os.open(fifo, os.O_RDWR))
+            first.start(job, sh(program, str(path)), stdin=str(fifo))
+            first.wait_for("started", job)
+        freeze = {"type": "freeze", "n": 1, "on": True}
+        lapsing = {**freeze, "job": 1, "holder": "pressure", "lapse_s": 0.1}
+        first.send(lapsing, {**freeze, "job": 2, "holder": "user"})
+        for job in paths:
+            first.wait_for("frozen", job)
+        for fd in inputs:
+            os.write(fd, b"line\n")
+        first.close()
+        limit_s = time.monotonic() + 30
+        while not paths[1].exists():
+            assert time.monotonic() < limit_s
+            time.sleep(0.01)
+        again = Agent(home.reapers / "r1")
+        frozen = [each for each in again.received if each["type"] == "frozen"]
+        # An agent that had only hung learns that the first one is thawed.
+        assert [(each["job"], each["holders"]) for each in frozen] == [(1, []), (2, ["user"])]
+        assert not paths[2].exists()
+        for fd in inputs:
+            os.close(fd)
+        again.close()

@@ -27,6 +27,8 @@ _CLOCK_STEP_MS: Final = 1000
 
 # Holder of the freezes that this machine requests because of its load.
 PRESSURE: Final = "pressure"
+# Such a freeze ends when no agent has been there for this time, as then nobody would end it.
+_LAPSE_S: Final = 60.0
 # The reaper may have started an attempt in phase NEXT; it ignores messages about one that waits.
 _RUNNING_PHASES: Final = (Phase.NEXT, Phase.STARTING, Phase.RUNNING)
 
@@ -98,12 +100,12 @@ class LeaseEnforcer:
         else:
             attempt.freeze_requests -= {holder}
         if attempt.phase in _RUNNING_PHASES:
-            self._send(attempt, "freeze", holder=holder, on=on)
+            self._send_freeze(attempt, holder, on)
 
     def send_freezes(self, attempt: AgentAttempt) -> None:
         """Send the reaper the master's freeze requests for an attempt that has just started."""
         for holder in sorted(attempt.freeze_requests - set(attempt.frozen_by)):
-            self._send(attempt, "freeze", holder=holder, on=True)
+            self._send_freeze(attempt, holder, True)
 
     def resend_actions(self, reaper: str, now: Now) -> None:
         """Send the timed actions of all attempts of a reaper that has just connected: the wall
@@ -145,6 +147,10 @@ class LeaseEnforcer:
         if attempt is not None and attempt.phase is Phase.NEXT:
             self._table.next.recall()  # to start it as changed, or later
         return attempt if attempt is not None and attempt.phase < Phase.ENDED else None
+
+    def _send_freeze(self, attempt: AgentAttempt, holder: str, on: bool) -> None:
+        lapse = {"lapse_s": _LAPSE_S} if on and holder == PRESSURE else {}
+        self._send(attempt, "freeze", holder=holder, on=on, **lapse)
 
     def _send(self, attempt: AgentAttempt, kind: str, **fields: Any) -> None:
         job, n = attempt.key

@@ -62,6 +62,8 @@ class ReaperAttempts:
         # True if pid records have been queued whose write has yet to be requested.
         self.has_new_pids = False
         self.next = NextAttempts()
+        # By holder: time without an agent after which its freezes end.
+        self.lapses_ms: dict[str, int] = {}
         self._supervisor = host.create_supervisor(loop, spawn_pool, self)
         self._supervisor.cleanup.descendants = SubreaperDescendants(
             self._supervisor.leaders, self.live
@@ -139,12 +141,23 @@ class ReaperAttempts:
                 attempt.release_output()
                 self._updates.add_output(attempt)
 
-    def set_frozen(self, key: AttemptKey, holder: str, on: bool) -> None:
+    def set_frozen(
+        self, key: AttemptKey, holder: str, on: bool, lapse_s: float | None = None
+    ) -> None:
+        if on and lapse_s is not None:
+            self.lapses_ms[holder] = round(lapse_s * 1000)
         if attempt := self.live.get(key):
             before = set(attempt.freeze_holders)
             self._supervisor.set_freeze_holder(attempt, holder, on)
             if attempt.has_spawned and attempt.freeze_holders != before:
                 self._send(messages.encode_frozen(attempt))
+
+    def end_lapsed_freezes(self) -> None:
+        """End the freezes of holders that need an agent."""
+        holders, self.lapses_ms = self.lapses_ms, {}
+        for key in list(self.live):
+            for holder in holders:
+                self.set_frozen(key, holder, False)
 
     def change_limits(self, key: AttemptKey, limits: Limits) -> None:
         if attempt := self.live.get(key):
@@ -186,10 +199,12 @@ class ReaperAttempts:
         return [*map(messages.encode_started, spawned), *self.unacknowledged.values()]
 
     def encode_frozen(self) -> list[str]:
+        """Return `frozen` messages for `hello`, also about attempts that are frozen no more: the
+        agent may have been away when that changed."""
         return [
             messages.encode_frozen(each)
             for each in self.live.values()
-            if each.has_spawned and each.freeze_holders
+            if each.has_spawned and (each.freeze_holders or each.frozen_ms)
         ]
 
     # Methods of ChildEvents, called by the supervisor.

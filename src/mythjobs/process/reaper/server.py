@@ -85,6 +85,7 @@ class Reaper:
         self._report_pacer = Pacer(self.loop, _PAUSE_MS)
         self._busy_attempts = _BUSY_PER_CPU * host.count_cpus()
         self._agent_timer: list[Callable[[], None]] = []
+        self._lapse_timer: list[Callable[[], None]] = []
 
     def run(self) -> None:
         """Run until all attempts have ended after SIGTERM or after the reaper's directory was
@@ -140,6 +141,8 @@ class Reaper:
             is_busy = len(attempts.live) > self._busy_attempts
             if not is_busy or self._report_pacer.try_to_go():
                 self._agent.flush()
+        if attempts.lapses_ms or self._lapse_timer:
+            self._update_lapse_timer()
         self._update_idle_timer()
 
     def _flush_journal(self) -> None:
@@ -158,6 +161,14 @@ class Reaper:
 
     def _is_idle(self) -> bool:
         return not self._attempts.live and not self._attempts.unacknowledged
+
+    def _update_lapse_timer(self) -> None:
+        attempts = self._attempts
+        if self._agent.is_connected:
+            self._lapse_timer.clear()
+        elif attempts.lapses_ms and not self._lapse_timer:
+            due_ms = self.loop.now.run_ms + min(attempts.lapses_ms.values())
+            self._lapse_timer = self.loop.call_at(due_ms, attempts.end_lapsed_freezes)
 
     def _update_idle_timer(self) -> None:
         if self._agent.is_connected or self._attempts.live:
@@ -230,7 +241,8 @@ class Reaper:
                     attempts.set_watched((message["job"], message["n"]), bool(message["on"]))
                 case "freeze":
                     key = (message["job"], message["n"])
-                    attempts.set_frozen(key, str(message["holder"]), bool(message["on"]))
+                    holder, on = str(message["holder"]), bool(message["on"])
+                    attempts.set_frozen(key, holder, on, message.get("lapse_s"))
                 case "acts":
                     key = (message["job"], message["n"])
                     attempts.replace_timed_actions(key, parse_timed_actions(message["acts"]))

@@ -244,3 +244,24 @@ def test_the_bridge_goes_on_after_a_freeze(
     server.signal(signal.SIGCONT)
     bridge.wait_row(row_id, FINISHED)
     assert len(jobs_of(bridge, row_id)) == 1
+
+
+def test_a_server_that_does_not_answer_does_not_delay_the_end_of_the_bridge(
+    bridge: RunningBridge, running_queue: RunningQueue, address: DatabaseAddress
+) -> None:
+    with (
+        run_bridge(running_queue.root, running_queue.client, address) as other,
+        MythDatabase(address) as database,
+    ):
+        with Services("127.0.0.1", other.services.port) as services:
+            switch_on(other.directory, services)
+        with database.locked("jobqueue"):
+
+            def do_both_wait() -> bool:
+                found = database.query("SHOW PROCESSLIST")
+                return sum("Waiting" in (each["State"] or "") for each in found) == 2
+
+            wait_for(do_both_wait, other.log)
+            other.process.terminate()
+            # The answer would be waited for for 20 s.
+            assert other.process.wait(15) == 0

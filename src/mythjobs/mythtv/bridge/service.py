@@ -96,6 +96,7 @@ class _BridgeProgram:
         def open_client() -> Client:
             return Client(find_socket(root))
 
+        self._stack = stack
         self._directory = directory
         self._settings = replace(settings, commands={})
         self._failed = False
@@ -167,6 +168,9 @@ class _BridgeProgram:
             for monitor in self._monitors:
                 monitor.stop()
             has_ended = _join_all(threads)
+            if not has_ended:
+                # To close a connection waits for the thread that reads from it.
+                self._stack.pop_all()
             self._status.update(pid=0)
         # The rest of the threads ends with the program, which is then started again.
         return os.EX_TEMPFAIL if code is None and not has_ended else code

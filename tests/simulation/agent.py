@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from mythjobs.agent import journal as journals
 from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.outcome import MACHINE_RESTARTED, LostAttempt
 from mythjobs.agent.core.turn import Action, Json, RemoveReaper, SendToReaper, WriteJournal
 from mythjobs.agent.reaper_connection import decode_messages, encode_messages
+from mythjobs.process.record_log import parse_records
 from tests.simulation.agent_link import SimAgentLink
 from tests.simulation.disk import AppendOnlyFile
 from tests.simulation.reaper import SimReaper
@@ -40,8 +41,8 @@ class SimAgent:
         self._stalled_calls: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self.core = AgentCore({})
         if machine.journal is not None:
-            path = cast(Any, machine.journal)
-            self.core.restore(journals.read_journal(path, machine.boot_id))
+            records = parse_records(machine.journal.read_bytes().split(b"\n"))
+            self.core.restore(journals.replay_records(records, machine.boot_id))
         machine.disk.check_write()
         machine.disk.check_sync()
         boot_id = machine.boot_id

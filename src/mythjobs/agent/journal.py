@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -41,12 +41,17 @@ def read_journal(path: Path, boot_id: str) -> JournalSnapshot:
 
     A line torn by a power failure is skipped: its content had not been reported to the master.
     """
+    return replay_records(read_records(path), boot_id)
+
+
+def replay_records(records: Iterable[dict[str, Any]], boot_id: str) -> JournalSnapshot:
+    """Return the state that results from the records of a journal."""
     granted: dict[Key, LeaseTerms] = {}
     never_start: dict[Key, None] = {}
     maybe_started: set[Key] = set()
     control = NO_CONTROL
     boot = boot_id
-    for record in read_records(path):
+    for record in records:
         boot = record.get("boot", boot)
         for job, n, *terms in record.get("grant", ()):
             granted[job, n] = terms_from_json(terms)

@@ -54,6 +54,8 @@ def test_the_connection_is_encrypted_if_the_server_can() -> None:
 
     def serve(server: socket.socket) -> None:
         connection, _ = server.accept()
+        # The client repeats a read once: that connection must fail at once.
+        server.close()
         with connection:
             connection.sendall(make_greeting())
             with connection.makefile("rb") as file:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from mythjobs.cli import quick_arguments
+
 _FLAGS = ("--no-scaling", "--stop-jobs")
 
 
@@ -37,27 +39,19 @@ def parse(arguments: list[str]) -> AgentOptions | None:
 
     Return None for any other command line, which click has to parse.
     """
-    state_dir: str | None = None
+    if (found := quick_arguments.split(arguments, "agent", ("--jobs",))) is None:
+        return None
     jobs: int | None = None
     flags: set[str] = set()
-    is_agent = False
-    rest = iter(arguments)
+    rest = iter(found[1])
     for each in rest:
-        if each == "--state-dir":
-            state_dir = next(rest, "-")
-            if state_dir.startswith("-"):
-                return None  # click decides whether that is an option or an error
-        elif each == "agent" and not is_agent:
-            is_agent = True
-        elif each in _FLAGS and is_agent:
+        if each in _FLAGS:
             flags.add(each)
-        elif each == "--jobs" and is_agent:
+        elif each == "--jobs":
             number = next(rest, "")
             if not (number.isascii() and number.isdecimal() and len(number) < 10):
                 return None
             jobs = int(number)
         else:
             return None
-    if not is_agent:
-        return None
-    return AgentOptions(state_dir, jobs, "--no-scaling" in flags, "--stop-jobs" in flags)
+    return AgentOptions(found[0], jobs, "--no-scaling" in flags, "--stop-jobs" in flags)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mythjobs.cli import connect
+from mythjobs.cli import connect, quick_arguments
 
 
 class StatusOptions(NamedTuple):
@@ -25,17 +25,7 @@ def parse(arguments: list[str]) -> StatusOptions | None:
 
     Return None for any other command line, which click has to parse.
     """
-    state_dir, as_json, is_status = None, False, False
-    rest = iter(arguments)
-    for each in rest:
-        if each == "--state-dir":
-            state_dir = next(rest, "-")
-            if state_dir.startswith("-"):
-                return None  # click decides whether that is an option or an error
-        elif each == "status" and not is_status:
-            is_status = True
-        elif each == "--json" and is_status:
-            as_json = True
-        else:
-            return None
-    return StatusOptions(state_dir, as_json) if is_status else None
+    found = quick_arguments.split(arguments, "status")
+    if found is None or any(each != "--json" for each in found[1]):
+        return None
+    return StatusOptions(found[0], as_json="--json" in found[1])

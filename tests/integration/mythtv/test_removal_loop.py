@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from mythjobs.mythtv.bridge.state_files import (
 )
 from mythjobs.mythtv.bridge.table import RowJob
 from mythjobs.mythtv.services.client import Services
-from mythjobs.mythtv.settings import BridgeSettings, bridge_dir, save_settings
+from mythjobs.mythtv.settings import BridgeDir, BridgeSettings, bridge_dir, save_settings
 from tests.support.mythtv.services import FakeServices
 
 
@@ -41,21 +43,29 @@ class OneJob(Client):
         return {"jobs": [{"error": None}]}
 
 
+@contextmanager
+def open_loop(
+    fake: FakeServices, directory: BridgeDir, client: Client, row_jobs: dict[int, RowJob]
+) -> Iterator[RemovalLoop]:
+    """row_jobs: what an earlier bridge has saved about rows."""
+    settings = BridgeSettings("127.0.0.1", 1, fake.port, commands={"userjob3": "gated"})
+    save_settings(directory, settings)
+    save_row_jobs(directory, row_jobs)
+    with Services("127.0.0.1", fake.port) as services:
+        yield RemovalLoop(
+            settings, directory, services, JobRequests(settings, services, lambda: client),
+            lambda: client, lambda: ["mythbox"], StatusFile(directory),
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("is_refused, act", [(False, "jobs/release"), (True, "jobs/cancel")])
 def test_a_held_job_of_before_an_interruption_is_not_left_behind(
     fake: FakeServices, tmp_path: Path, is_refused: bool, act: str
 ) -> None:
     directory, client = bridge_dir(tmp_path), OneJob()
-    settings = BridgeSettings("127.0.0.1", 1, fake.port, commands={"userjob3": "gated"})
-    save_settings(directory, settings)
-    save_row_jobs(directory, {61: RowJob(0, 1, 7)})
     fake.add_row(61, 1024, 1, "mythbox")
     fake.refused = {61} if is_refused else set()
-    with Services("127.0.0.1", fake.port) as services:
-        loop = RemovalLoop(
-            settings, directory, services, JobRequests(settings, services, lambda: client),
-            lambda: client, lambda: ["mythbox"], StatusFile(directory),
-        )  # fmt: skip
+    with open_loop(fake, directory, client, {61: RowJob(0, 1, 7)}) as loop:
         loop.look_once()
         assert client.acts == []
         loop.look_once()
@@ -67,17 +77,11 @@ def test_a_row_with_an_impossible_time_does_not_block_the_others(
     fake: FakeServices, tmp_path: Path
 ) -> None:
     directory, client = bridge_dir(tmp_path), OneJob()
-    settings = BridgeSettings("127.0.0.1", 1, fake.port, commands={"userjob3": "gated"})
-    save_settings(directory, settings)
     # The job of the malformed row is held: its row is still there, so it must stay so.
-    save_row_jobs(directory, {61: RowJob(0, 1, 8), 62: RowJob(0, 1, 7)})
+    row_jobs = {61: RowJob(0, 1, 8), 62: RowJob(0, 1, 7)}
     fake.add_row(61, 1024, 1, "mythbox", InsertTime="2026-13-45T00:00:00Z")
     fake.add_row(62, 1024, 3, "mythbox")
-    with Services("127.0.0.1", fake.port) as services:
-        loop = RemovalLoop(
-            settings, directory, services, JobRequests(settings, services, lambda: client),
-            lambda: client, lambda: ["mythbox"], StatusFile(directory),
-        )  # fmt: skip
+    with open_loop(fake, directory, client, row_jobs) as loop:
         loop.look_once()
         loop.look_once()
     assert client.acts == ["jobs/release"]

@@ -93,12 +93,7 @@ def test_a_refusal_has_the_text_of_its_page(services: Services) -> None:
         services.get("Dvr/NoSuchMethod")
 
 
-def test_a_login_is_made_when_it_is_required(fake: FakeServices) -> None:
-    fake.login = ("admin", "secret")
-    with Services("127.0.0.1", fake.port, user="admin", password="secret") as services:
-        assert services.host_name() == "mythbox"
-        assert services.host_name() == "mythbox"
-    assert sum("LoginUser" in each for each in fake.requests) == 1
+def check_wrong_and_missing_logins(fake: FakeServices) -> None:
     with (
         Services("127.0.0.1", fake.port, user="admin", password="wrong") as services,
         pytest.raises(NotAllowed, match='refuses the login of the user "admin"'),
@@ -109,6 +104,15 @@ def test_a_login_is_made_when_it_is_required(fake: FakeServices) -> None:
         pytest.raises(NotAllowed, match="run `mythjobs mythtv setup --user NAME`"),
     ):
         services.host_name()
+
+
+def test_a_login_is_made_when_it_is_required(fake: FakeServices) -> None:
+    fake.login = ("admin", "secret")
+    with Services("127.0.0.1", fake.port, user="admin", password="secret") as services:
+        assert services.host_name() == "mythbox"
+        assert services.host_name() == "mythbox"
+    assert sum("LoginUser" in each for each in fake.requests) == 1
+    check_wrong_and_missing_logins(fake)
 
 
 def test_a_token_that_became_invalid_is_replaced(fake: FakeServices) -> None:
@@ -134,16 +138,7 @@ def test_a_digest_is_sent_where_a_backend_asks_for_one(fake: FakeServices) -> No
         assert services.host_name() == "mythbox"
         assert fake.digest.refused == []
     assert not any("LoginUser" in each for each in fake.requests)
-    with (
-        Services("127.0.0.1", fake.port, user="admin", password="wrong") as services,
-        pytest.raises(NotAllowed, match='refuses the login of the user "admin"'),
-    ):
-        services.host_name()
-    with (
-        Services("127.0.0.1", fake.port) as services,
-        pytest.raises(NotAllowed, match="run `mythjobs mythtv setup --user NAME`"),
-    ):
-        services.host_name()
+    check_wrong_and_missing_logins(fake)
 
 
 def test_a_login_of_an_unknown_kind_is_named_with_the_remedy(fake: FakeServices) -> None:

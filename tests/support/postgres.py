@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import psycopg
 
+from tests.support.freezing import freeze
 from tests.support.parent_death import bind_to_parent
 
 
@@ -70,11 +71,11 @@ class PostgresServer:
         """Stop all processes of the server with SIGSTOP, as when its host hangs."""
         # The first one starts the others, so none is missed.
         pids = [self._process.pid]
-        os.kill(self._process.pid, signal.SIGSTOP)
+        freeze(self._process.pid)
         pids += find_children(self._process.pid)
         try:
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
+            for pid in pids[1:]:
+                freeze(pid)
             yield
         finally:
             for pid in pids:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -204,13 +203,9 @@ def test_a_frozen_server_overwrites_nothing_when_it_thaws(
             "VALUES (1002, '2026-11-22 17:00:00', UTC_TIMESTAMP(), 2, 4, 'b', '')"
         )
         slow.query("SELECT 1")
-        server.signal(signal.SIGSTOP)
         late = RowChange(RowState.PAUSED, "late")
-        try:
-            with pytest.raises(Unreachable, match="lost the connection"):
-                QueueDatabase(slow).write(row_id, host="b", state=4, change=late)
-        finally:
-            server.signal(signal.SIGCONT)
+        with server.frozen(), pytest.raises(Unreachable, match="lost the connection"):
+            QueueDatabase(slow).write(row_id, host="b", state=4, change=late)
         table = QueueDatabase(database)
 
         def find() -> JobRow:
@@ -238,10 +233,9 @@ def test_the_bridge_goes_on_after_a_freeze(
 ) -> None:
     row_id = bridge.insert_row()
     bridge.wait_row(row_id, RowState.RUNNING)
-    server.signal(signal.SIGSTOP)
-    gate.write_text("0\n")
-    wait_for(lambda: jobs_of(bridge, row_id)[0]["state"] == "succeeded", bridge.log)
-    server.signal(signal.SIGCONT)
+    with server.frozen():
+        gate.write_text("0\n")
+        wait_for(lambda: jobs_of(bridge, row_id)[0]["state"] == "succeeded", bridge.log)
     bridge.wait_row(row_id, FINISHED)
     assert len(jobs_of(bridge, row_id)) == 1
 

@@ -17,6 +17,7 @@ from typing import Any
 from mythjobs.errors import Unreachable
 from mythjobs.mythtv.database.address import DatabaseAddress
 from mythjobs.mythtv.database.connection import MythDatabase
+from tests.support.freezing import freeze
 from tests.support.parent_death import bind_to_parent
 
 HERE = Path(__file__).parent
@@ -81,14 +82,19 @@ class DatabaseServer:
         _wait_ready(self._process, self.socket, log)
 
     def kill(self) -> None:
-        self.signal(signal.SIGKILL)
         assert self._process is not None
+        self._process.kill()
         self._process.wait()
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal: SIGSTOP freezes the server, SIGCONT thaws it."""
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop the server with SIGSTOP, as when its host hangs."""
         assert self._process is not None
-        self._process.send_signal(number)
+        freeze(self._process.pid)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ SPAWN = Path("src/mythjobs/process/spawn")
 TARGETS = {
     "mythjobs-stub": (["stub.c"], [["-static"], []]),
     "mythjobs-spawner.so": (
-        ["spawner.c", "child.c", "appender.c"],
+        ["spawner.c", "child.c", "short_program.c", "appender.c"],
         [["-shared", "-fPIC", "-pthread"]],
     ),
 }

@@ -131,9 +131,12 @@ class EventLoop:
         self._is_waiting = False
         self.now = machine_now()
         callbacks = self._callbacks
-        for fd, _ in events:
-            # A callback earlier in this iteration may have unwatched the descriptor.
-            if callback := callbacks.get(fd):
+        for fd, watched in [(fd, callbacks.get(fd)) for fd, _ in events]:
+            # A callback earlier in this iteration may have unwatched the descriptor, and its number
+            # may be that of another one by now, whose events come in the next iteration. Without a
+            # callback before, it is a pidfd that the spawner has added.
+            callback = callbacks.get(fd)
+            if callback and (callback is watched or not watched):
                 self._run(callback, fd)
         pending_calls = self._pending_calls
         while pending_calls:

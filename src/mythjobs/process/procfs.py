@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Final, NamedTuple
 
 from mythjobs.clock import Now, machine_now
-from mythjobs.process.reserve import is_shortage, use_file
+from mythjobs.process.reserve import is_shortage, use_file, use_reserve
 
 # Identifies an attempt: (job id, attempt number).
 AttemptKey = tuple[int, int]
@@ -51,6 +52,18 @@ def read_process(pid: int) -> ProcessInfo | None:
         return None
     born_ms = int(fields[19]) * TICK_MS
     return ProcessInfo(pid, fields[0].decode(), int(fields[1]), int(fields[3]), born_ms)
+
+
+def is_pid_in_use(pid: int) -> bool:
+    """Return whether a process has this pid, even one that /proc hides (hidepid in proc(5)), or
+    whose file cannot be read now."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def read_stat_fields(pid: int) -> list[bytes]:
@@ -96,7 +109,8 @@ def list_children(pid: int) -> list[int]:
 
 def list_directory(path: str) -> list[str]:
     """Return the names in a directory. Raises OSError."""
-    return use_file(path, os.O_RDONLY | os.O_DIRECTORY, os.listdir)
+    # By its path: listdir() duplicates a descriptor, so that it would need two.
+    return use_reserve(partial(os.listdir, path))
 
 
 def list_processes() -> Iterator[ProcessInfo]:

@@ -38,31 +38,36 @@ def hold_reserve() -> None:
 def use_file(path: str, flags: int, function: Callable[[int], T]) -> T:
     """Open a file, call `function` with its descriptor, and close it. If no descriptor is free, use
     the reserve. Raises OSError."""
-    try:
-        fd = os.open(path, flags | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno not in _EXHAUSTED:
-            raise
-        return _use_reserve(path, flags, function, error)
-    try:
-        return function(fd)
-    finally:
-        os.close(fd)
 
-
-def _use_reserve(path: str, flags: int, function: Callable[[int], T], error: OSError) -> T:
-    global _reserve_fd
-    with _lock:
-        if _reserve_fd < 0:
-            raise error
-        os.close(_reserve_fd)
-        _reserve_fd = -1
-        # This fails if another thread has taken the descriptor that was just closed.
+    def use() -> T:
         fd = os.open(path, flags | os.O_CLOEXEC)
         try:
             return function(fd)
         finally:
             os.close(fd)
+
+    return use_reserve(use)
+
+
+def use_reserve(function: Callable[[], T]) -> T:
+    """Call `function`, which opens one descriptor and closes it. If none is free, call it again
+    with the reserve. Raises OSError."""
+    global _reserve_fd
+    try:
+        return function()
+    except OSError as error:
+        if error.errno not in _EXHAUSTED:
+            raise
+        shortage = error
+    with _lock:
+        if _reserve_fd < 0:
+            raise shortage
+        os.close(_reserve_fd)
+        _reserve_fd = -1
+        try:
+            # This fails if another thread has taken the descriptor that was just closed.
+            return function()
+        finally:
             with suppress(OSError):
                 hold_reserve()
 

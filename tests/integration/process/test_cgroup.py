@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from mythjobs.model.limits import Limits
+from mythjobs.process import procfs
 from mythjobs.process.cgroup import mounts, open_cgroup_pool
 from mythjobs.process.cgroup import pool as cgroup_pool
 from mythjobs.process.cgroup.leaf import ChildCgroup
@@ -122,6 +125,21 @@ def test_a_cgroup_closed_while_frozen_is_thawed_for_the_next_child(pool: CgroupP
     again.close()
 
 
+def test_a_cgroup_that_cannot_be_thawed_is_not_reused(pool: CgroupPool) -> None:
+    leaf = pool.take()
+    leaf.freeze()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        leaf.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    again = pool.take()
+    assert finish(start(again, "echo moves")) == b"moves\n"
+    wait_for(again, None)
+    again.close()
+
+
 def test_cpu_of_descendants_without_a_waiting_parent_is_counted(pool: CgroupPool) -> None:
     leaf = pool.take()
     burn = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
@@ -211,23 +229,39 @@ def test_cgroups_of_a_dead_owner_are_removed_with_their_processes(pool: CgroupPo
     assert not os.path.exists(path)
 
 
-def test_cgroups_of_owners_in_other_pid_namespaces_are_kept(pool: CgroupPool) -> None:
-    # Regression: a process in a sandbox that shares our cgroup killed our jobs, because it saw no
-    # process with the pid of their reaper.
+@contextmanager
+def run_sleeper(pool: CgroupPool) -> Iterator[ChildCgroup]:
+    """Run a program in a cgroup of the pool until the end of the block."""
     leaf = pool.take()
     child = start(leaf, "echo ready; sleep 600")
     assert child.stdout is not None
     child.stdout.readline()
-    script = "from mythjobs.process.cgroup import open_cgroup_pool as b; g = b(); g and g.close()"
-    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", script]
     try:
-        result = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
-        survived = not leaf.is_empty()
+        yield leaf
     finally:
         leaf.kill()
         wait_for(leaf, None)
         child.communicate()
         leaf.close()
+
+
+def test_cgroups_of_owners_that_proc_hides_are_kept(
+    pool: CgroupPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_sleeper(pool) as leaf:
+        monkeypatch.setattr(procfs, "read_process", lambda pid: None)
+        cgroup_pool.remove_stale_cgroups(mounts.read_cgroup_mounts())
+        assert not leaf.is_empty()
+
+
+def test_cgroups_of_owners_in_other_pid_namespaces_are_kept(pool: CgroupPool) -> None:
+    # Regression: a process in a sandbox that shares our cgroup killed our jobs, because it saw no
+    # process with the pid of their reaper.
+    script = "from mythjobs.process.cgroup import open_cgroup_pool as b; g = b(); g and g.close()"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", script]
+    with run_sleeper(pool) as leaf:
+        result = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
+        survived = not leaf.is_empty()
     if b"unshare" in result.stderr:
         pytest.skip("creating a pid namespace is not permitted")
     assert result.returncode == 0, result.stderr

@@ -159,9 +159,9 @@ def test_argv_0_may_differ_from_the_program(contain: bool) -> None:
     done = MythSystem(
         ["another-name", "-c", "echo $0"], executable="/bin/sh", contain=contain
     ).run()
-    assert done.stdout.text() == "another-name\n"
+    assert (done.outcome, done.stdout.text()) == (Exited(0), "another-name\n")
     done = MythSystem(["", "-c", "echo found"], executable="sh", contain=contain).run()
-    assert done.stdout.text() == "found\n"
+    assert (done.outcome, done.stdout.text()) == (Exited(0), "found\n")
 
 
 def test_a_missing_executable_is_named() -> None:

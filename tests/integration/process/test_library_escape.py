@@ -54,8 +54,9 @@ class Tree:
     def rest(self) -> list[bytes]:
         """Return the words that the tree has written, after the end of all its processes."""
         with self.file:
-            # The shell reports the end of its sleep.
-            return [each for each in self.file.read().split() if each != b"Terminated"]
+            # A shell may report the end of its sleep before its own.
+            words = self.file.read().split()
+            return [each for each in words if each not in (b"Terminated", b"Killed")]
 
 
 def state_of(pid: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,42 @@ from mythjobs.process import PIPE, Exited, Limits, MythSystem, Process, Stopped
 def test_only_misuse_raises(wrong: object) -> None:
     with pytest.raises(ValueError):
         wrong()  # type: ignore[operator]
+
+
+_INTEGER = "must be an integer from"
+_SECONDS = "must be a finite number of seconds, at least 0"
+
+
+@pytest.mark.parametrize(
+    "name, value, allowed",
+    [
+        ("memory_bytes", 0, f"{_INTEGER} 1 to 9223372036854775807, or None for no limit"),
+        ("memory_bytes", -1, _INTEGER),
+        ("memory_bytes", True, _INTEGER),
+        ("memory_bytes", "1GB", _INTEGER),
+        ("memory_bytes", math.nan, _INTEGER),
+        ("output_bytes", 1.5, f"{_INTEGER} 0 to"),
+        ("output_bytes", -1, _INTEGER),
+        ("processes", 0, f"{_INTEGER} 1 to 4194304, or None for no limit"),
+        ("processes", False, _INTEGER),
+        ("wall_s", True, f"{_SECONDS}, or None for no limit"),
+        ("wall_s", math.nan, _SECONDS),
+        ("idle_s", "5", _SECONDS),
+        ("cpu_s", 10**400, _SECONDS),
+        ("grace_s", None, _SECONDS),
+        ("grace_s", -0.1, _SECONDS),
+    ],
+)
+def test_an_error_about_a_limit_names_it_and_what_is_allowed(
+    name: str, value: Any, allowed: str
+) -> None:
+    limits = Limits(**{name: value})
+    process = MythSystem(["sleep", "600"]).start()
+    for use in (lambda: MythSystem(["true"], limits=limits), lambda: process.limit(limits)):
+        with pytest.raises(ValueError, match=f"^limits: {name} {allowed}.*, not ") as raised:
+            use()
+        assert str(raised.value).endswith(f"not {value!r}")
+    assert process.kill() == Stopped("user")
 
 
 @pytest.mark.parametrize(

@@ -111,5 +111,6 @@ print(process.done().usage.peak_bytes // 2**20)
 
 def test_wall_time_is_the_programs() -> None:
     begun_s = time.monotonic()
-    usage = MythSystem(["sleep", "0.1"]).run().usage
-    assert 0.09 < usage.wall_s < time.monotonic() - begun_s + 0.1
+    usage = MythSystem(["sleep", "0.5"]).run().usage
+    # On a busy machine the time begins some milliseconds after the program.
+    assert 0.3 < usage.wall_s < time.monotonic() - begun_s + 0.1

@@ -116,6 +116,16 @@ def test_memory_is_limited() -> None:
     assert MythSystem(hog, stdin=PIPE, limits=limits).start().wait() == Breached("memory")
 
 
+def test_a_memory_limit_too_small_for_any_program_is_named() -> None:
+    if not can_start(Limits(memory_bytes=2**30)):
+        pytest.skip("no memory controller is writable")
+    outcome = MythSystem(["true"], limits=Limits(memory_bytes=1)).run().outcome
+    # Kernels differ in what they charge to a cgroup before exec.
+    if outcome != Breached("memory"):
+        assert isinstance(outcome, NotStarted)
+        assert outcome.sentence.endswith("as happens if the limit on memory is too small")
+
+
 def test_an_unenforceable_limit_is_rejected_or_reported() -> None:
     script = (
         "from mythjobs.process.supervise import limits as supervise_limits\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import resource
@@ -18,7 +19,8 @@ from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.procfs import list_thread_children
 from mythjobs.process.spawn import native
 from mythjobs.process.spawn.errors import CannotStart
-from mythjobs.process.spawn.native import NativeSpawner, NativeStart, StartRecord
+from mythjobs.process.spawn.native import NativeSpawner, NativeStart, Result
+from mythjobs.process.spawn.native_request import StartRecord, StartRequest
 from mythjobs.process.spawn.program import ChildSetup, Program, make_program
 
 _PATH = {"PATH": "/usr/bin:/bin"}
@@ -36,11 +38,11 @@ def spawn(
     program: Program,
     record: StartRecord | None = None,
     cgroup_fd: int = -1,
-    before_result: Callable[[native.StartRequest], None] = lambda _: None,
+    before_result: Callable[[StartRequest], None] = lambda _: None,
 ) -> NativeStart | None:
     """Return the result of a start. Raises its exception."""
     loop, spawner = create_spawner()
-    results: list[NativeStart | Exception | None] = []
+    results: list[Result] = []
     before_result(spawner.submit(program, cgroup_fd, record, results.append))
     while not results:
         loop.run_once()
@@ -91,6 +93,21 @@ def test_a_removed_working_directory_may_be_a_descriptor(
     os.close(directory)
 
 
+def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "LIBRARY", "libm.so.6")
+    with pytest.raises(OSError, match="compiled from another version; install mythjobs again"):
+        NativeSpawner(EventLoop(), 1, 1)
+
+
+def test_functions_of_a_host_program_cannot_replace_those_of_the_library() -> None:
+    # The dynamic linker prefers those of the program to exported ones of the same name.
+    create_spawner()
+    library = ctypes.CDLL(native.LIBRARY)
+    assert hasattr(library, "spawner_submit")
+    for name in ("spawn_child", "create_pipes", "close_pipes", "await_end"):
+        assert not hasattr(library, name), name
+
+
 def test_starts_use_more_threads_while_all_are_busy(tmp_path: Path) -> None:
     """Each start record goes into a pipe that nobody reads, so its thread waits."""
     loop = EventLoop()
@@ -103,7 +120,7 @@ def test_starts_use_more_threads_while_all_are_busy(tmp_path: Path) -> None:
         while True:
             os.write(write_end, bytes(4096))
     os.set_blocking(write_end, True)
-    results: list[NativeStart | Exception | None] = []
+    results: list[Result] = []
     program = make_program(["true"], _PATH, "/", null, null, null)
     for _ in range(5):
         spawner.submit(program, -1, StartRecord(write_end, b"record"), results.append)
@@ -181,7 +198,7 @@ def test_a_start_that_waits_can_be_cancelled(tmp_path: Path, pipe: tuple[int, in
     ours, theirs = os.pipe()
     fill(theirs)
 
-    def cancel(request: native.StartRequest) -> None:
+    def cancel(request: StartRequest) -> None:
         # The thread waits until the pipe, in place of a journal, has space.
         request.cancel()
         os.read(ours, 65536)
@@ -211,7 +228,7 @@ def test_programs_belong_to_no_thread_of_python(pipe: tuple[int, int]) -> None:
 
 def test_many_starts_at_once(pipe: tuple[int, int]) -> None:
     loop, spawner = create_spawner()
-    results: list[NativeStart | Exception | None] = []
+    results: list[Result] = []
     for _ in range(200):
         spawner.submit(sh("exit 3", pipe[0]), -1, None, results.append)
     while len(results) < 200:

@@ -10,7 +10,7 @@ from pathlib import Path
 from mythjobs.process.reaper.journal import read_journal
 from tests.integration.process.reaper_agent import Agent, Home, reaper, start
 
-LATER = 2**60
+LATER = 2**53
 
 
 class Gate:

@@ -39,11 +39,17 @@ def stub_env(env: Sequence[bytes]) -> dict[bytes, bytes]:
     return {name: value for name, _, value in pairs}
 
 
-def run(argv: Sequence[str | bytes], setup: ChildSetup = NO_SETUP, search: str = _PATH) -> Done:
+def run(
+    argv: Sequence[str | bytes],
+    setup: ChildSetup = NO_SETUP,
+    search: str = _PATH,
+    executable: bytes = b"",
+) -> Done:
     """Return exit code, output, and the stub's report."""
     ours, theirs = os.pipe()
     env = [b"A=1", b"B=\xff"]
-    command = stub.stub_argv(theirs, setup, search, [os.fsencode(each) for each in argv])
+    words = [os.fsencode(each) for each in argv]
+    command = stub.stub_argv(theirs, setup, search, words, executable)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, pass_fds=[theirs], env=stub_env(env)
     ) as child:
@@ -58,6 +64,14 @@ def test_arguments_and_environment_arrive_unchanged(kind: str) -> None:
     odd = b"$(touch x) `id` \" ' -rf \n \xff \xe2\x82\xac"
     done = run(["sh", "-c", 'printf %s "$1"; tr "\\0" "|" </proc/$$/environ', "sh", odd])
     assert done == Done(0, odd + b"A=1|B=\xff|", b".")
+
+
+def test_the_program_may_have_an_empty_name(kind: str) -> None:
+    text = 'echo "$A"; tr "\\0" "|" </proc/$$/cmdline'
+    done = run(["", "-c", text, "name"], executable=b"sh")
+    assert done == Done(0, b"1\n|-c|" + text.encode() + b"|name|", b".")
+    done = run([""], executable=b"/none")
+    assert stub.parse_report(done.report) == (errno.ENOENT, "exec")
 
 
 def test_linker_variables_act_on_the_program_only(kind: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mythjobs.process.reaper.journal import read_journal
-from tests.integration.process.reaper_agent import Agent, Home, reaper, sh
+from tests.integration.process.reaper_agent import TIMEOUT_S, Agent, Home, reaper, sh
 
 # Echoes each line that it reads, which shows whether the job is running.
 ECHO_SCRIPT = 'while read line; do echo "READ $line"; done'
@@ -26,7 +29,7 @@ class EchoJob:
         os.mkfifo(path)
         self.input_fd = os.open(path, os.O_RDWR)
         agent.start(job, sh(ECHO_SCRIPT), stdin=str(path), watch=True, **more)
-        agent.wait_for("started", job)
+        self.pid: int = agent.wait_for("started", job)["pid"]
 
     def send_line(self, line: str) -> None:
         os.write(self.input_fd, f"{line}\n".encode())
@@ -35,8 +38,10 @@ class EchoJob:
         at_least = count * len("READ x\n")
         self.agent.wait_for("grew", self.job, lambda each: each["output"][0][0] >= at_least)
 
-    def freeze(self, holder: str, on: bool) -> list[str]:
-        self.agent.send({"type": "freeze", "job": self.job, "n": 1, "holder": holder, "on": on})
+    def freeze(self, holder: str, is_frozen: bool) -> list[str]:
+        self.agent.send(
+            {"type": "freeze", "job": self.job, "n": 1, "holder": holder, "on": is_frozen}
+        )
         holders: list[str] = self.agent.wait_for("frozen", self.job)["holders"]
         return holders
 
@@ -83,6 +88,64 @@ def test_frozen_time_does_not_count_for_the_wall_limit(agent: Agent, tmp_path: P
     assert end["usage"]["wall_s"] - end["usage"]["frozen_s"] >= 1.0
     assert end["usage"]["frozen_s"] >= 1.1
     echo.close_input()
+
+
+@contextmanager
+def without_descriptors(agent: Agent) -> Iterator[None]:
+    """No descriptor of the reaper is free, and its reserve is of no use."""
+    reaper = agent.hello["pid"]
+    soft, hard = resource.prlimit(reaper, resource.RLIMIT_NOFILE)
+    resource.prlimit(reaper, resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(reaper, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("contain", [False, True])
+def test_a_job_is_thawed_once_descriptors_are_free(
+    agent: Agent, tmp_path: Path, contain: bool
+) -> None:
+    # Seen: the agent was disconnected, and the job stayed frozen for good.
+    echo = EchoJob(agent, 50 + contain, tmp_path, contain=contain)
+    echo.freeze("user", True)
+    echo.send_line("a")
+    with without_descriptors(agent):
+        assert echo.freeze("user", False) == []
+    echo.wait_echoed(1)
+    echo.close_input()
+    assert agent.wait_ended(echo.job)["outcome"] == {"kind": "exited", "code": 0}
+
+
+def test_a_job_is_frozen_once_descriptors_are_free(agent: Agent, tmp_path: Path) -> None:
+    echo = EchoJob(agent, 52, tmp_path)
+    with without_descriptors(agent):
+        assert echo.freeze("user", True) == ["user"]
+    # Its parent is not this process, so its state can only be polled.
+    until_s = time.monotonic() + TIMEOUT_S
+    while b") T " not in Path(f"/proc/{echo.pid}/stat").read_bytes():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    echo.send_line("a")
+    assert echo.freeze("user", False) == []
+    echo.wait_echoed(1)
+    echo.close_input()
+    assert agent.wait_ended(echo.job)["outcome"] == {"kind": "exited", "code": 0}
+
+
+def test_the_cpu_limit_is_changed_once_descriptors_are_free(agent: Agent, tmp_path: Path) -> None:
+    # The kernel would end the job at its old limit.
+    echo = EchoJob(agent, 53, tmp_path, cpu_s=100, best_effort=True)
+    with without_descriptors(agent):
+        agent.send({"type": "limits", "job": 53, "n": 1, "cpu_s": 1000})
+        agent.send({"type": "ping"})
+        agent.wait_for("pong")
+    until_s = time.monotonic() + TIMEOUT_S
+    while resource.prlimit(echo.pid, resource.RLIMIT_CPU)[0] != 1002:
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    echo.close_input()
+    assert agent.wait_ended(53)["outcome"] == {"kind": "exited", "code": 0}
 
 
 @pytest.mark.parametrize("contain", [False, True])

@@ -54,6 +54,29 @@ def test_a_missing_journal_has_no_attempts(tmp_path: Path) -> None:
     assert read_journal(tmp_path / "journal") == JournalState()
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b'{"start":5}',
+        b'{"start":["a",1]}',
+        b'{"start":[1.5,1]}',
+        b'{"start":[-1,1]}',
+        b'{"start":[99999999999999999999,1]}',
+        b'{"pid":[1,1,"4711",100,101,5000]}',
+        b'{"pid":[1,1,4711,100,101,null]}',
+        b'{"pid":[1,1]}',
+        b'{"end":[]}',
+        b'{"end":{"job":"x","n":1}}',
+        b'{"ack":7}',
+        b'{"reaper":[]}',
+        b'{"reaper":"r2"}',
+    ],
+)
+def test_a_damaged_record_is_skipped(damaged: bytes) -> None:
+    records = parse_journal([b'{"reaper":{"reaper":"r1"}}', b'{"start":[1,1]}', damaged])
+    assert records == JournalState(reaper={"reaper": "r1"}, unfinished={(1, 1): None})
+
+
 def test_records_are_on_disk_once_synced_and_requests_share_a_sync(tmp_path: Path) -> None:
     journal, synced = create_journal(tmp_path / "journal")
     journal.append('{"start":[1,1]}')

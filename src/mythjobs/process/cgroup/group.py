@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 
-from mythjobs.process.reserve import is_shortage, use_file
+from mythjobs.process.reserve import is_shortage, use_file, use_reserve
 
 
 class CgroupDirectory:
@@ -41,7 +41,7 @@ class CgroupDirectory:
 
     def children(self) -> Iterator[CgroupDirectory]:
         try:
-            found = use_file(self.path, os.O_RDONLY | os.O_DIRECTORY, self._list_directories)
+            found = use_reserve(self._list_directories)
         except OSError as error:
             if is_shortage(error):
                 raise
@@ -49,9 +49,10 @@ class CgroupDirectory:
         for path in found:
             yield CgroupDirectory(path)
 
-    def _list_directories(self, fd: int) -> list[str]:
-        with os.scandir(fd) as entries:
-            return [f"{self.path}/{each.name}" for each in entries if each.is_dir()]
+    def _list_directories(self) -> list[str]:
+        # By the path: scandir() duplicates a descriptor, so that it would need two.
+        with os.scandir(self.path) as entries:
+            return [each.path for each in entries if each.is_dir()]
 
     def read(self, name: str) -> str:
         """Return the file's content, or "" if it cannot be read.

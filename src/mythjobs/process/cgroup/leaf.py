@@ -41,7 +41,7 @@ class ChildCgroup:
         self.created: dict[str, CgroupDirectory] = {}
         self._event_masks: dict[int, int] = {}
         self._extra_fds: list[int] = []
-        self._is_frozen = self._is_empty = self.was_killed = False
+        self.is_frozen = self._is_empty = self.was_killed = False
         self.files = files
         self._cpu_at_start = files.last_cpu if files else unified.read_keyed_numbers("cpu.stat")
         self._hits_before: dict[str, int] = {}
@@ -57,6 +57,11 @@ class ChildCgroup:
         """Descriptor of the v2 directory, for clone3(2), or -1 if none is kept."""
         return self.files.directory_fd if self.files else -1
 
+    @property
+    def events_fd(self) -> int:
+        """Descriptor of cgroup.events, or -1 if none is kept."""
+        return self.files.events_fd if self.files else -1
+
     def list_pids(self) -> list[int]:
         """Return the pids of all processes, without zombies."""
         return self.unified.list_pids()
@@ -70,12 +75,12 @@ class ChildCgroup:
             self.thaw()
 
     def freeze(self) -> None:
-        self._is_frozen = True
+        self.is_frozen = True
         self.unified.write("cgroup.freeze", "1")
 
     def thaw(self) -> None:
-        self._is_frozen = False
         self.unified.write("cgroup.freeze", "0")
+        self.is_frozen = False
 
     def is_empty(self) -> bool:
         """Return whether the cgroup has no processes. Call it only once the child has joined."""
@@ -161,9 +166,11 @@ class ChildCgroup:
             os.close(fd)
         self._event_masks.clear()
         self._extra_fds.clear()
-        if self._is_frozen:
-            # Thaw the cgroup before its reuse: a process that joins a frozen cgroup is frozen.
-            self.thaw()
+        if self.is_frozen:
+            # Thaw the cgroup before its reuse: a process that joins a frozen cgroup is frozen. If
+            # no descriptor is free, the pool removes it.
+            with contextlib.suppress(OSError):
+                self.thaw()
         self._release(self)
 
     # Methods for the controllers that enforce limits.

@@ -25,7 +25,7 @@ class LeafFiles:
         try:
             self.directory_fd = self._open(path, os.O_PATH)
             self._cpu_fd = self._open(f"{path}/cpu.stat", os.O_RDONLY)
-            self._events_fd = self._open(f"{path}/cgroup.events", os.O_RDONLY)
+            self.events_fd = self._open(f"{path}/cgroup.events", os.O_RDONLY)
             self.last_cpu = self._parse_cpu()
         except OSError:
             self.close()
@@ -54,7 +54,7 @@ class LeafFiles:
     def is_empty(self) -> bool:
         """Return whether the cgroup has no processes, or has been removed."""
         try:
-            return b"populated 1" not in os.pread(self._events_fd, _READ_BYTES, 0)
+            return b"populated 1" not in os.pread(self.events_fd, _READ_BYTES, 0)
         except OSError:
             return True
 

@@ -155,7 +155,9 @@ class CgroupPool:
         A memory controller keeps the child's peak, and the charge for file pages that it read. In
         a cgroup that was killed, the kernel kills children that are created there (child.c).
         """
-        if leaf.created or leaf.was_killed or "memory" in self._unified_controllers:
+        if leaf.created or leaf.was_killed or leaf.is_frozen:
+            return False
+        if "memory" in self._unified_controllers:
             return False
         return not (self._unified_controllers and _has_limits(leaf))
 
@@ -236,8 +238,12 @@ def _is_owner_dead(name: str, killed_pid: int) -> bool:
     start_ms, _, namespace_id = rest.partition(".")[0].partition("-")
     if namespace_id != _namespace_id():
         return False
-    process = procfs.read_process(int(pid)) if pid.isdigit() else None
-    if process is None or str(process.start_time_ms) != start_ms:
+    if not pid.isdigit():
+        return True
+    process = procfs.read_process(int(pid))
+    if process is None:
+        return not procfs.is_pid_in_use(int(pid))
+    if str(process.start_time_ms) != start_ms:
         return True
     return process.is_dead or process.pid == killed_pid
 

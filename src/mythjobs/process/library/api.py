@@ -12,7 +12,8 @@ from mythjobs.model.limits import Limits
 from mythjobs.process.library.buffer import DEFAULT_KEEP
 from mythjobs.process.library.child import LibraryChild
 from mythjobs.process.library.done import Done
-from mythjobs.process.library.handle import Process, check_limits
+from mythjobs.process.library.handle import Process
+from mythjobs.process.library.limit_values import check_limits
 from mythjobs.process.library.spec import ChildSpec, File, Stdio
 from mythjobs.process.library.thread import start_child, stop_child, supervisor_thread
 from mythjobs.process.spawn.program import NO_SETUP, ChildSetup, User, parse_io_class

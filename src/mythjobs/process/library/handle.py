@@ -18,6 +18,7 @@ from mythjobs.process.library.buffer import Buffer
 from mythjobs.process.library.child import LibraryChild
 from mythjobs.process.library.communicate import Communication, Output
 from mythjobs.process.library.done import Done
+from mythjobs.process.library.limit_values import check_limits
 from mythjobs.process.library.pipes import Reader, Writer
 from mythjobs.process.library.spec import CallerStreams
 from mythjobs.process.library.thread import SupervisorThread
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 # Longest accepted grace period: ten years.
 _MAX_GRACE_S: Final = 3.2e8
-# Largest values that cgroups accept: of the kernel's page counter and PIDS_MAX.
-_MAX_MEMORY_BYTES: Final = 2**63 - 1
-_MAX_PROCESSES: Final = 4_194_304
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,26 +314,3 @@ def _check_seconds(name: str, value: float | None, least: float, most: float) ->
         return
     if not isinstance(value, int | float) or not least <= value <= most:
         raise ValueError(f"{name} must be a number from {least:g} to {most:g}: {value!r}")
-
-
-def check_limits(limits: Limits) -> None:
-    """Raise ValueError if a limit is negative, infinite, too large for the kernel, or no number."""
-    if not isinstance(limits, Limits):
-        raise ValueError(f"limits must be Limits(…): {limits!r}")
-    values = (
-        limits.wall_s, limits.cpu_s, limits.idle_s, limits.memory_bytes, limits.output_bytes,
-        limits.processes, limits.grace_s,
-    )  # fmt: skip
-    for value in values:
-        if value is not None and not (isinstance(value, int | float) and 0 <= value < math.inf):
-            raise ValueError(
-                f"limits must be finite and at least 0, or None for no limit: {limits!r}"
-            )
-    for value, largest in (
-        (limits.memory_bytes, _MAX_MEMORY_BYTES),
-        (limits.processes, _MAX_PROCESSES),
-    ):
-        if value is not None and not (isinstance(value, int) and value <= largest):
-            raise ValueError(
-                f"limits on memory and processes must be integers up to {largest}: {limits!r}"
-            )

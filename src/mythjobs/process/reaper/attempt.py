@@ -3,18 +3,18 @@ pipe."""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mythjobs.errors import ProtocolError
 from mythjobs.model.limits import Limits
+from mythjobs.model.outcome import NotStarted
 from mythjobs.model.output_window import SMALL_OUTPUT_BYTES
 from mythjobs.process.procfs import AttemptKey
-from mythjobs.process.reaper.output import OutputSink, OutputWriter
-from mythjobs.process.reaper.output_file import OutputFile, stream_path
+from mythjobs.process.reaper.numbers import MAX_NUMBER, read_integer, read_number
+from mythjobs.process.reaper.output import OutputSink
 from mythjobs.process.reaper.rmtree import remove_tree
 from mythjobs.process.reaper.status_pipe import StatusPipe, create_status_pipe
 from mythjobs.process.reaper.timed_actions import TimedAction, parse_timed_actions
@@ -29,6 +29,11 @@ from mythjobs.process.spawn.program import (
 )
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.streams import Stream
+
+_LIMITS: Final = (
+    "wall_s", "cpu_s", "idle_s", "memory_bytes", "output_bytes", "processes", "grace_s",
+)  # fmt: skip
+_NO_SETTINGS: Final[Mapping[str, Any]] = {"argv": [], "env": {}, "keep": [0, 0]}
 
 
 class AttemptDirectories(NamedTuple):
@@ -47,38 +52,34 @@ class AttemptDirectories(NamedTuple):
 class ReaperAttempt(Child):
     __slots__ = (
         # Attributes taken from the start message.
-        "argv", "cwd", "directories", "env", "has_stderr_pipe", "job", "keep_bytes", "n",
-        "reports_output", "setup", "stdin_path", "timed_actions", "wants_scratch", "wants_status",
+        "argv", "cwd", "directories", "env", "has_stderr_pipe", "job", "keep_bytes", "key", "n",
+        "reports_output", "setup", "start_by_ms", "stdin_path", "timed_actions", "wants_scratch",
+        "wants_status",
         # Attributes set later, by the reaper's event loop or by the thread that spawns the program.
-        "before_spawn", "is_flushing_output", "is_start_reported", "scratch_path", "sinks",
+        "open_sink", "is_flushing_output", "is_start_reported", "scratch_path", "sinks",
         "status_pipe", "stdin_fd",
     )  # fmt: skip
 
     def __init__(self, message: Mapping[str, Any], directories: AttemptDirectories) -> None:
-        """Parse a `start` message. Raises ProtocolError if it is invalid."""
+        """Parse a `start` message. If its settings are invalid, `not_started` says which one.
+
+        Raises ProtocolError if the message names no attempt.
+        """
         try:
-            super().__init__(parse_limits(message), bool(message.get("leave_daemons")))
-            self.job: int = int(message["job"])
-            self.n: int = int(message["n"])
-            self.argv: list[str] = message["argv"]
-            self.env: dict[str, str] = message["env"]
-            self.cwd: str = message.get("cwd") or ""
-            self.stdin_path: str = message.get("stdin") or ""
-            self.has_stderr_pipe: bool = message.get("streams", 1) == 2
-            self.contain = bool(message.get("contain"))
-            self.best_effort = bool(message.get("best_effort"))
-            self.setup = parse_child_setup(message)
-            self.timed_actions: list[TimedAction] = parse_timed_actions(message.get("acts") or ())
-            head, tail = message["keep"]
-            self.keep_bytes: tuple[int, int] = (int(head), int(tail))
-            self.reports_output = bool(message.get("watch"))
-            self.wants_scratch: bool = bool(message.get("scratch"))
-            self.wants_status: bool = bool(message.get("status"))
-        except (LookupError, TypeError, ValueError) as error:
+            self.job: int = read_integer("job", message["job"], 0, MAX_NUMBER)
+            self.n: int = read_integer("n", message["n"], 0, MAX_NUMBER)
+        except (LookupError, ValueError) as error:
             raise ProtocolError(f"invalid start message: {error!r}") from None
+        self.key: AttemptKey = (self.job, self.n)
+        try:
+            self._read_settings(message)
+        except (LookupError, TypeError, ValueError) as error:
+            self._read_settings(_NO_SETTINGS)
+            what = f"{error} is missing" if isinstance(error, LookupError) else error
+            self.not_started = NotStarted(0, f"the agent's start message is invalid: {what}")
         self.directories = directories
-        # First step of prepare(): a function that raises CannotStart if it fails.
-        self.before_spawn: Callable[[], None] = _nothing
+        # Creates the sink of a stream, for its number.
+        self.open_sink: Callable[[int], OutputSink] = _no_sink
         self.sinks: list[OutputSink] = []
         self.status_pipe: StatusPipe | None = None
         self.scratch_path = ""
@@ -89,26 +90,56 @@ class ReaperAttempt(Child):
         self.is_start_reported = False
         self.stdin_fd = directories.null_fd
 
-    @property
-    def key(self) -> AttemptKey:
-        return (self.job, self.n)
+    def _read_settings(self, message: Mapping[str, Any]) -> None:
+        """Raises LookupError, TypeError, ValueError."""
+        super().__init__(parse_limits(message), bool(message.get("leave_daemons")))
+        self.argv: list[str] = _read("argv", message["argv"], list)
+        self.env: dict[str, str] = _read("env", message["env"], dict)
+        self.cwd: str = _read("cwd", message.get("cwd") or "", str)
+        self.stdin_path: str = _read("stdin", message.get("stdin") or "", str)
+        self.has_stderr_pipe: bool = message.get("streams", 1) == 2
+        self.contain = bool(message.get("contain"))
+        self.best_effort = bool(message.get("best_effort"))
+        self.setup = parse_child_setup(message)
+        self.timed_actions: list[TimedAction] = parse_timed_actions(message.get("acts") or ())
+        head, tail = _read("keep", message["keep"], list)
+        self.keep_bytes: tuple[int, int] = (
+            read_integer("keep", head, 0),
+            read_integer("keep", tail, 0),
+        )
+        # Until when an attempt that was sent ahead may start; None: it starts at once.
+        self.start_by_ms: int | None = message.get("start_by_ms")
+        if self.start_by_ms is not None:
+            read_integer("start_by_ms", self.start_by_ms)
+        self.reports_output = bool(message.get("watch"))
+        self.wants_scratch: bool = bool(message.get("scratch"))
+        self.wants_status: bool = bool(message.get("status"))
 
     @property
     def needs_disk(self) -> bool:
         """True if `prepare` creates or opens files, and may therefore wait for a disk."""
         return self.wants_scratch or self.wants_status or bool(self.stdin_path)
 
-    def create_pipes(self, writer: OutputWriter, on_written: Callable[[], None]) -> None:
-        """Create the pipe for stdout and stderr, or two pipes if stderr is kept separately.
-        `on_written` is called in the writer's thread. Raises OSError."""
-        for stream in range(1, 3 if self.has_stderr_pipe else 2):
-            read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-            path = stream_path(self.directories.output, self.job, self.n, stream)
-            sink = OutputSink(writer, OutputFile(path, *self.keep_bytes), on_written)
+    @property
+    def pipe_count(self) -> int:
+        """1 for stdout and stderr together, or 2 if stderr is kept separately."""
+        return 2 if self.has_stderr_pipe else 1
+
+    def _create_pipes(self) -> None:
+        try:
+            for _ in range(self.pipe_count):
+                read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+                self.add_pipes([read_fd])
+                self.child_fds.append(write_fd)
+                os.set_blocking(read_fd, False)
+        except OSError as error:
+            raise errors.setup_error(error, "creating an output pipe") from None
+
+    def add_pipes(self, fds: Sequence[int]) -> None:
+        for fd in fds:
+            sink = self.open_sink(len(self.sinks) + 1)
             self.sinks.append(sink)
-            self.streams.append(Stream(read_fd, sink))
-            self.child_fds.append(write_fd)
-            os.set_blocking(read_fd, False)
+            self.streams.append(Stream(fd, sink))
 
     def release_output(self) -> None:
         """Write the output that was held back, and all later output, to files."""
@@ -123,7 +154,8 @@ class ReaperAttempt(Child):
         return is_complete and 0 < held <= SMALL_OUTPUT_BYTES and not self.reports_output
 
     def prepare(self) -> Program:
-        self.before_spawn()
+        if not self.native_pipe_count:
+            self._create_pipes()
         env = self.env
         cwd = self.cwd
         if self.wants_scratch:
@@ -137,7 +169,7 @@ class ReaperAttempt(Child):
             env["MYTHJOBS_STATUS"] = self.status_pipe.path
         if self.stdin_path:
             self.stdin_fd = open_input(os.path.join(cwd or "/", self.stdin_path))
-        fds = self.child_fds
+        fds = self.child_fds or (-1,)
         program = make_program(self.argv, env, cwd or "/", self.stdin_fd, fds[0], fds[-1])
         return program._replace(setup=self.setup, umask=self.directories.umask)
 
@@ -146,34 +178,46 @@ class ReaperAttempt(Child):
             os.close(self.stdin_fd)
 
 
-def _nothing() -> None:
-    pass
+def _no_sink(_: int) -> OutputSink:
+    raise NotImplementedError
+
+
+def _read(name: str, value: Any, kind: Any) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is {value!r:.50}")
+    return value
 
 
 def parse_child_setup(message: Mapping[str, Any]) -> ChildSetup:
-    """Return the nice value and I/O class of a `start` message. Raises TypeError, ValueError."""
-    nice, io = int(message.get("nice") or 0), message.get("io") or ""
+    """Return the nice value and I/O class of a `start` message. Raises ValueError."""
+    nice, io = message.get("nice") or 0, message.get("io") or ""
     if not nice and not io:
         return NO_SETUP
     if io:
-        parse_io_class(io)
-    return ChildSetup(nice=nice, io=io)
+        parse_io_class(_read("io", io, str))
+    return ChildSetup(nice=read_integer("nice", nice, -20, 19), io=io)
 
 
 def parse_limits(message: Mapping[str, Any]) -> Limits:
-    """Return the limits in a `start` or `limits` message. Raises TypeError, ValueError."""
+    """Return the limits in a `start` or `limits` message. Raises ValueError, which names the
+    invalid one."""
     get = message.get
-    return _make_limits(
+    values = (
         get("wall_s"), get("cpu_s"), get("idle_s"), get("memory_bytes"), get("output_bytes"),
-        get("processes"), float(get("grace_s", 10.0)),
+        get("processes"), get("grace_s", 10.0),
     )  # fmt: skip
+    try:
+        return _make_limits(*values)
+    except TypeError:  # the cache cannot hold one of them
+        return _make_limits.__wrapped__(*values)
 
 
 @lru_cache(maxsize=64)
 def _make_limits(*values: Any) -> Limits:
     # Cached, because creating Limits is slow and attempts of one command usually have equal limits.
-    if not all(value is None or 0 <= value < math.inf for value in values):
-        raise ValueError(f"limits must be finite and not negative: {values!r}")
+    for name, value in zip(_LIMITS, values, strict=True):
+        if value is not None or name == "grace_s":
+            read_number(name, value, 0)
     return Limits(*values)
 
 

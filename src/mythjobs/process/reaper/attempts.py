@@ -16,12 +16,13 @@ from mythjobs.process.reaper.attempt import ReaperAttempt
 from mythjobs.process.reaper.host import ReaperHost
 from mythjobs.process.reaper.journal import ReaperJournal
 from mythjobs.process.reaper.next_attempts import NextAttempts
-from mythjobs.process.reaper.output import OutputWriter
+from mythjobs.process.reaper.output import OutputSink, OutputWriter
+from mythjobs.process.reaper.output_file import OutputFile, stream_path
 from mythjobs.process.reaper.rmtree import remove_tree
 from mythjobs.process.reaper.timed_actions import STOP, THAW, TimedAction, TimedActions
 from mythjobs.process.reaper.updates import UpdateQueue
 from mythjobs.process.spawn.errors import setup_error
-from mythjobs.process.spawn.native import StartRecord
+from mythjobs.process.spawn.native_request import StartRecord
 from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.spawn.vfork import Spawn
 from mythjobs.process.supervise.descendants import SubreaperDescendants
@@ -92,10 +93,15 @@ class ReaperAttempts:
             self._timed_actions.replace(attempt.key, attempt.timed_actions)
         self._nofile_limit.prepare_for(len(self.live))
         self._supervisor.starts.nofile_for_children = self._nofile_limit.inherited
-        attempt.before_spawn = partial(self._before_spawn, attempt)
+        attempt.open_sink = partial(self._open_sink, attempt)
         record = messages.encode_start_record(attempt.key)
+        if attempt.not_started:
+            self._journal.append(record)
+            self._supervisor.starts.fail(attempt, attempt.not_started)
+            return
         if not attempt.needs_disk and self._supervisor.starts.can_spawn_natively(attempt):
             if direct := self._journal.prepare_direct(record):
+                attempt.native_pipe_count = attempt.pipe_count
                 self._supervisor.starts.spawn_natively(attempt, StartRecord(*direct))
                 return
         self._journal.append(record)
@@ -122,33 +128,30 @@ class ReaperAttempts:
             self._supervisor.starts.spawn(attempt)
         self._supervisor.starts.spawn_here(attempts[0], spawn)
 
-    def _before_spawn(self, attempt: ReaperAttempt) -> None:
-        """Create the attempt's pipes, in a thread of the spawn pool. Raises CannotStart."""
-        try:
-            on_written = partial(self._loop.call_soon, partial(self._output_written, attempt))
-            attempt.create_pipes(self._writer, on_written)
-        except OSError as error:
-            raise setup_error(error, "creating an output pipe") from None
+    def _open_sink(self, attempt: ReaperAttempt, stream: int) -> OutputSink:
+        path = stream_path(attempt.directories.output, attempt.job, attempt.n, stream)
+        on_written = partial(self._loop.call_soon, partial(self._output_written, attempt))
+        return OutputSink(self._writer, OutputFile(path, *attempt.keep_bytes), on_written)
 
     def stop(self, key: AttemptKey, by: str, grace_s: float | None = None) -> None:
         if attempt := self.live.get(key):
             self._supervisor.stop(attempt, Stopped(by), grace_s)
 
-    def set_watched(self, key: AttemptKey, on: bool) -> None:
+    def set_watched(self, key: AttemptKey, is_watched: bool) -> None:
         if attempt := self.live.get(key):
-            attempt.reports_output = on
-            if on:
+            attempt.reports_output = is_watched
+            if is_watched:
                 attempt.release_output()
                 self._updates.add_output(attempt)
 
     def set_frozen(
-        self, key: AttemptKey, holder: str, on: bool, lapse_s: float | None = None
+        self, key: AttemptKey, holder: str, is_frozen: bool, lapse_s: float | None = None
     ) -> None:
-        if on and lapse_s is not None:
+        if is_frozen and lapse_s is not None:
             self.lapses_ms[holder] = round(lapse_s * 1000)
         if attempt := self.live.get(key):
             before = set(attempt.freeze_holders)
-            self._supervisor.set_freeze_holder(attempt, holder, on)
+            self._supervisor.set_freeze_holder(attempt, holder, is_frozen)
             if attempt.has_spawned and attempt.freeze_holders != before:
                 self._send(messages.encode_frozen(attempt))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from mythjobs.process.cgroup.mounts import read_cgroup_mounts
 from mythjobs.process.cgroup.pool import list_parents
@@ -23,6 +23,10 @@ from mythjobs.process.spawn.native import NativeSpawner
 from mythjobs.process.spawn.pool import THREADS, SpawnPool
 from mythjobs.process.supervise.child import ChildEvents
 from mythjobs.process.supervise.supervisor import Supervisor
+
+# A thread of the spawner is busy for up to ten milliseconds with each program that does not end at
+# once.
+_MAX_SPAWNER_THREADS: Final = 32
 
 
 class ReaperHost:
@@ -52,7 +56,7 @@ class ReaperHost:
     ) -> Supervisor[ReaperAttempt]:
         spawner = None
         try:
-            spawner = NativeSpawner(loop, THREADS, THREADS)
+            spawner = NativeSpawner(loop, THREADS, _MAX_SPAWNER_THREADS)
         except OSError as error:
             # It was not compiled, or threads are lacking. The spawn pool serves all starts then.
             log(f"no spawner in C: {error}")

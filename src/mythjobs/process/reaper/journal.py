@@ -77,7 +77,8 @@ class ReaperJournal:
         # Requests to the journal's thread: sequence number of an end to sync, 0 to write without a
         # sync, None to exit.
         self._requests: SimpleQueue[int | None] = SimpleQueue()
-        self._has_failed = False  # the journal's thread could not write
+        # Why the last write failed; "" if it did not. Until a write succeeds, no end is durable.
+        self.write_error = ""
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._start_thread()
 
@@ -231,7 +232,7 @@ class ReaperJournal:
         seq, is_last = 0, False
         while not is_last:
             try:
-                request = self._requests.get(timeout=_RETRY_S if self._has_failed else None)
+                request = self._requests.get(timeout=_RETRY_S if self.write_error else None)
                 while request is not None:
                     seq = max(seq, request)
                     request = self._requests.get_nowait()
@@ -247,11 +248,11 @@ class ReaperJournal:
         try:
             self.flush()
         except OSError as error:
-            if not self._has_failed:
+            if not self.write_error:
                 log(f"cannot write the journal: {error}")
-            self._has_failed = True
+            self.write_error = error.strerror or str(error)
             return False
-        self._has_failed = False
+        self.write_error = ""
         return True
 
     def _sync(self, seq: int) -> None:
@@ -299,7 +300,10 @@ class JournalState:
 
 
 def read_journal(path: str | os.PathLike[str]) -> JournalState:
-    """Return the state recorded in a journal; empty if the file is missing. Raises OSError."""
+    """Return the state recorded in a journal; empty if the file is missing. Raises OSError.
+
+    A record that is torn or damaged is skipped. The content of `ended` messages is not checked.
+    """
     return _replay(read_records(path))
 
 
@@ -319,19 +323,31 @@ def _replay(records: Iterable[dict[str, Any]]) -> JournalState:
 
 def _apply(state: JournalState, record: dict[str, Any]) -> None:
     if "start" in record:
-        job, n = record["start"]
-        state.unfinished[job, n] = None
+        state.unfinished[_read_key(record["start"])] = None
     elif "pid" in record:
-        job, n, *leader = record["pid"]
-        state.unfinished[job, n] = Leader(*leader)
+        pid, *born = record["pid"][2:]
+        state.unfinished[_read_key(record["pid"][:2])] = Leader(
+            _read_int(pid), *map(_read_int, born)
+        )
     elif "end" in record:
         end = record["end"]
-        key = (end["job"], end["n"])
+        key = _read_key((end["job"], end["n"]))
         state.ended[key] = end
         state.unfinished.pop(key, None)
     elif "ack" in record:
-        for job, n in record["ack"]:
-            state.ended.pop((job, n), None)
-            state.unfinished.pop((job, n), None)
+        for key in map(_read_key, record["ack"]):
+            state.ended.pop(key, None)
+            state.unfinished.pop(key, None)
     elif "reaper" in record:
-        state.reaper = record["reaper"]
+        state.reaper = {**record["reaper"]}  # raises TypeError if it is no object
+
+
+def _read_key(value: Any) -> AttemptKey:
+    job, n = value
+    return _read_int(job), _read_int(n)
+
+
+def _read_int(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r} is not a number of a record")
+    return value

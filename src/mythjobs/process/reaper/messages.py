@@ -130,6 +130,11 @@ def encode_recalled(keys: list[AttemptKey], *, late: bool = False) -> str:
     return encode_json({**message, "late": True} if late else message)
 
 
+def encode_pong(journal_error: str) -> str:
+    message = {"type": "pong"}
+    return encode_json({**message, "journal_error": journal_error} if journal_error else message)
+
+
 def encode_ended(
     attempt: ReaperAttempt, seq: int, ended_ms: int, following: AttemptKey | None = None
 ) -> str:

@@ -63,7 +63,7 @@ class NativeJournal(ReaperJournal):
     def _begin_append(self, seq: int) -> bool:
         """Have the appender write the queued records and, for the end `seq`, sync them. Return
         False if the journal's thread has to do something first, or if another thread writes."""
-        if not self._has_header or self._has_failed or self._has_snapshot_queued:
+        if not self._has_header or self.write_error or self._has_snapshot_queued:
             return False
         if not self._write_lock.acquire(blocking=False):
             return False
@@ -98,8 +98,8 @@ class NativeJournal(ReaperJournal):
             self._file.end_append(append.data, result.written_bytes, is_broken=is_broken)
             self._append_in_c = None
         if not was_written:
-            log(f"cannot write the journal: {os.strerror(result.error)}")
-            self._has_failed = True
+            self.write_error = os.strerror(result.error)
+            log(f"cannot write the journal: {self.write_error}")
             self._requests.put(append.seq)
         elif is_broken:
             log(f"cannot sync the journal: {os.strerror(result.error)}")

@@ -15,7 +15,7 @@ from mythjobs.process.event_loop import Pacer, log
 from mythjobs.process.reaper.attempt import AttemptDirectories, ReaperAttempt, parse_limits
 from mythjobs.process.reaper.attempts import ReaperAttempts
 from mythjobs.process.reaper.host import ReaperHost
-from mythjobs.process.reaper.messages import Message, encode_json, encode_recalled
+from mythjobs.process.reaper.messages import Message, encode_json, encode_pong, encode_recalled
 from mythjobs.process.reaper.timed_actions import parse_timed_actions
 from mythjobs.process.reaper.updates import UpdateQueue
 
@@ -37,7 +37,6 @@ _BUSY_PER_CPU: Final = 2
 # disconnected, so that a new agent can connect.
 _AGENT_TIMEOUT_MS: Final = 60_000
 _SYNCED: Final = '{"type":"synced","seq":%d}'
-_PONG: Final = '{"type":"pong"}'
 
 
 class Reaper:
@@ -230,7 +229,7 @@ class Reaper:
                     pass
                 case "start":
                     attempt = ReaperAttempt(message, self._directories)
-                    attempts.start(attempt, message.get("start_by_ms"))
+                    attempts.start(attempt, attempt.start_by_ms)
                 case "recall":
                     self._agent.send(encode_recalled(attempts.next.clear()))
                 case "ack":
@@ -249,7 +248,7 @@ class Reaper:
                 case "limits":
                     attempts.change_limits((message["job"], message["n"]), parse_limits(message))
                 case "ping":
-                    self._agent.send(_PONG)
+                    self._agent.send(encode_pong(self._journal.write_error))
                     self._restart_agent_timer()
                 case "retire":
                     self._retire()
@@ -257,7 +256,7 @@ class Reaper:
                     # Ignore a message type that only newer agents send: the agent knows this
                     # reaper's version from `hello`, so it does not rely on the message.
                     log(f"ignored a message of unknown type {unknown}")
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise ProtocolError(f"{message['type']}: {error!r}") from None
 
 

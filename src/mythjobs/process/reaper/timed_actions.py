@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from mythjobs.process.event_loop import EventLoop, log_exception
 from mythjobs.process.kernel import BootTimer
 from mythjobs.process.procfs import AttemptKey
+from mythjobs.process.reaper.numbers import read_integer, read_number
 
 STOP: Final = "stop"
 FREEZE: Final = "freeze"
@@ -29,12 +30,16 @@ class TimedAction(NamedTuple):
 
 
 def parse_timed_actions(given: Iterable[Iterable[Any]]) -> list[TimedAction]:
-    """Return the timed actions in a message, earliest first. Raises TypeError, ValueError."""
+    """Return the timed actions in a message, earliest first. Raises ValueError."""
     actions = []
-    for boot_ms, kind, by, grace_s in given:
-        if kind not in (STOP, FREEZE, THAW):
-            raise ValueError(f"unknown timed action: {kind!r}")
-        actions.append(TimedAction(int(boot_ms), kind, str(by), float(grace_s)))
+    try:
+        for boot_ms, kind, by, grace_s in given:
+            if kind not in (STOP, FREEZE, THAW):
+                raise ValueError(f"unknown timed action {kind!r:.50}")
+            at_ms, grace_s = read_integer("the time", boot_ms), read_number("the grace", grace_s, 0)
+            actions.append(TimedAction(at_ms, kind, str(by), grace_s))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"acts: {error}") from None
     return sorted(actions)
 
 

@@ -19,6 +19,9 @@ struct append {
     volatile int32_t is_done;
 };
 
+/* For native_append.py, which may be newer than this library. */
+const int32_t appender_sizes[1] = {sizeof(struct append)};
+
 struct appender {
     pthread_mutex_t lock;
     pthread_cond_t done;

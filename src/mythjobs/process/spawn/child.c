@@ -88,7 +88,7 @@ static int run_child(void *argument)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     for (int i = 0; i < 3; i++)
-        if (dup2(request->streams[i], i) < 0)
+        if (dup2(start->streams[i], i) < 0)
             fail(start, 's');
     apply_settings(start);
     /* All descriptors of this process are close-on-exec; this is for those of libraries. */
@@ -189,7 +189,7 @@ void spawn_child(struct start *start, char *stack, struct reply *reply)
     close(pidfd);
     waitpid(pid, &status, 0);
     was_in_cgroup = start->is_in_cgroup;
-    start->is_in_cgroup = 0;
+    start->is_in_cgroup = start->has_no_handlers = 0;
     if (!start->error && was_in_cgroup && !start->request->is_cancelled) {
         /* Linux 6.14 to at least 6.18 kills a child that is created in a cgroup if cgroup.kill was
          * written more often there than in this process's cgroup (kill_seq in kernel/cgroup). */

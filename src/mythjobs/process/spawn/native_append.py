@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from mythjobs.process.event_loop import READ, EventLoop
-from mythjobs.process.spawn.native import LIBRARY
+from mythjobs.process.spawn.native import LIBRARY, check_layout
 
 # Layout of struct append in appender.c.
 _APPEND: Final = struct.Struct("=6i")
@@ -35,13 +35,11 @@ class NativeAppender:
 
     def __init__(self, loop: EventLoop, on_done: Callable[[], None]) -> None:
         """`on_done` is called in the event loop's thread after each append. Raises OSError if the
-        library is missing or older than this module, or if threads or descriptors are lacking."""
+        library is missing or of another version, or if threads or descriptors are lacking."""
         # PyDLL keeps the interpreter's lock, CDLL releases it: only wait() blocks.
         library, blocking = ctypes.PyDLL(LIBRARY), ctypes.CDLL(LIBRARY)
-        try:
-            start, self._submit = library.appender_start, library.appender_submit
-        except AttributeError:
-            raise OSError(errno.ENOSYS, f"{LIBRARY} has no appender") from None
+        check_layout(library, "appender_sizes", (_APPEND.size,))
+        start, self._submit = library.appender_start, library.appender_submit
         start.restype = ctypes.c_void_p
         self._submit.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
         self._submit.restype = None

@@ -1,8 +1,8 @@
 /* Spawner: threads that start programs without the interpreter's lock (native.py).
  *
  * A thread takes a request, appends the start record to the journal if there is one, starts the
- * program (child.c), adds the program's pidfd to the event loop's epoll, and writes a reply to a
- * pipe.
+ * program (child.c), waits a few milliseconds for its end if that is wanted (short_program.c), adds
+ * the pidfd of a program that still runs to the event loop's epoll, and writes a reply to a pipe.
  */
 #define _GNU_SOURCE
 #include "child.h"
@@ -10,12 +10,20 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+
+/* native_request.py encodes 64-bit pointers. Where they are shorter, this is not compiled, and the
+ * spawn pool starts all programs. */
+_Static_assert(offsetof(struct request, is_cancelled) == 16, "layout of native_request.py");
+
+/* For native.py, which may be newer than this library. */
+const int32_t spawner_sizes[2] = {sizeof(struct request), sizeof(struct reply)};
 
 struct spawner;
 
@@ -37,7 +45,7 @@ struct spawner {
     struct request *backlog, **backlog_end;
     int workers, max_workers; /* changed by spawner_submit only, whose calls do not overlap */
     int blocks_sigchld;
-    int epoll_fd, reply_fd;
+    int epoll_fd, reply_fd, orphans_fd;
 };
 
 static int64_t now_ms(clockid_t clock)
@@ -68,11 +76,34 @@ static int write_record(const struct request *request, const char *record)
     return 0;
 }
 
+/* Start the program of a request; set the reply. */
+static void start_program(struct worker *worker, struct start *start, struct reply *reply)
+{
+    const struct request *request = start->request;
+    if (write_record(request, start->record)) {
+        reply->error = errno;
+        reply->step = 'w';
+    } else if (request->is_cancelled) {
+        reply->step = 'c';
+    } else if (create_pipes(start, reply)) {
+        reply->error = errno;
+        reply->step = 'p';
+    } else {
+        reply->born_after_ms = now_ms(CLOCK_BOOTTIME);
+        spawn_child(start, worker->stack, reply);
+        reply->boot_ms = now_ms(CLOCK_BOOTTIME);
+        reply->run_ms = now_ms(CLOCK_MONOTONIC);
+        reply->wall_ms = now_ms(CLOCK_REALTIME);
+    }
+    close_pipes(start, reply);
+}
+
 static void serve(struct worker *worker)
 {
     struct request *request = worker->request;
+    struct spawner *spawner = worker->spawner;
     struct start start = {.request = request};
-    struct reply reply = {.id = request->id, .pid = -1, .pidfd = -1};
+    struct reply reply = {.id = request->id, .pid = -1, .pidfd = -1, .pipes = {-1, -1}};
     size_t count = (size_t)request->joins + request->files + request->args + request->variables;
     char **pointers = malloc((count + 4) * sizeof *pointers), **next = pointers;
     struct epoll_event event = {.events = EPOLLIN};
@@ -89,27 +120,17 @@ static void serve(struct worker *worker)
         start.files = take_strings(&text, request->files, &next);
         start.args = take_strings(&text, request->args, &next);
         start.variables = take_strings(&text, request->variables, &next);
-        if (write_record(request, start.record)) {
-            reply.error = errno;
-            reply.step = 'w';
-        } else if (request->is_cancelled) {
-            reply.step = 'c';
-        } else {
-            reply.born_after_ms = now_ms(CLOCK_BOOTTIME);
-            spawn_child(&start, worker->stack, &reply);
-            reply.boot_ms = now_ms(CLOCK_BOOTTIME);
-            reply.run_ms = now_ms(CLOCK_MONOTONIC);
-            reply.wall_ms = now_ms(CLOCK_REALTIME);
-        }
+        start_program(worker, &start, &reply);
         free(pointers);
     }
+    if (reply.pidfd >= 0 && request->wait_ms && spawner->orphans_fd >= 0)
+        await_end(request, spawner->orphans_fd, &reply);
     event.data.u64 = 0;
     event.data.fd = reply.pidfd;
     if (reply.pidfd >= 0)
-        reply.is_watched =
-            !epoll_ctl(worker->spawner->epoll_fd, EPOLL_CTL_ADD, reply.pidfd, &event);
+        reply.is_watched = !epoll_ctl(spawner->epoll_fd, EPOLL_CTL_ADD, reply.pidfd, &event);
     /* The request's memory may be gone from here on. */
-    while (write(worker->spawner->reply_fd, &reply, sizeof reply) < 0 && errno == EINTR)
+    while (write(spawner->reply_fd, &reply, sizeof reply) < 0 && errno == EINTR)
         ;
 }
 
@@ -170,10 +191,10 @@ static int add_worker(struct spawner *spawner)
 }
 
 /* Create a spawner with `workers` threads, which spawner_submit increases up to `max_workers`.
- * epoll_fd: of the event loop. reply_fd: a pipe to it. Returns NULL if memory or threads are
- * lacking. */
+ * epoll_fd: of the event loop. reply_fd: a pipe to it. orphans_fd: see await_end, or -1 to never
+ * wait. Returns NULL if memory or threads are lacking. */
 struct spawner *spawner_create(int workers, int max_workers, int blocks_sigchld, int epoll_fd,
-                               int reply_fd)
+                               int reply_fd, int orphans_fd)
 {
     struct spawner *spawner = calloc(1, sizeof *spawner);
     if (!spawner)
@@ -184,6 +205,7 @@ struct spawner *spawner_create(int workers, int max_workers, int blocks_sigchld,
     spawner->blocks_sigchld = blocks_sigchld;
     spawner->epoll_fd = epoll_fd;
     spawner->reply_fd = reply_fd;
+    spawner->orphans_fd = orphans_fd;
     while (spawner->workers < workers)
         if (add_worker(spawner))
             /* Threads that have been started use the spawner. */

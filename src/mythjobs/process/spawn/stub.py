@@ -110,6 +110,9 @@ def _describe_death(status: int | None) -> str:
     if status is None:
         return "it died"
     code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGKILL:
+        # The most likely reason: the stub runs in the program's cgroup.
+        return "it was killed by signal 9, as happens if the limit on memory is too small"
     return f"it was killed by signal {-code}" if code < 0 else f"it exited with code {code}"
 
 

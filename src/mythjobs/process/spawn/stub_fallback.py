@@ -104,13 +104,25 @@ def _execute(search: bytes, name: bytes, argv: list[bytes], env: dict[bytes, byt
     denied = 0
     for path in paths:
         try:
-            os.execve(path, argv, env)
+            _call_execve(path, argv, env)
         except OSError as error:
             if len(paths) == 1 and b"/" in name:
                 raise
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 denied = denied or error.errno or 0
     raise OSError(denied or errno.ENOENT, "exec")
+
+
+def _call_execve(path: bytes, argv: list[bytes], env: dict[bytes, bytes]) -> None:
+    if argv[0]:
+        os.execve(path, argv, env)
+    # os.execve() refuses an empty argv[0].
+    import ctypes
+
+    pairs = [b"%s=%s" % pair for pair in env.items()]
+    arrays = [(ctypes.c_char_p * (len(each) + 1))(*each, None) for each in (argv, pairs)]
+    ctypes.CDLL(None, use_errno=True).execve(path, *arrays)
+    raise OSError(ctypes.get_errno(), "exec")
 
 
 _STEPS = {

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from signal import SIGXCPU
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from mythjobs.clock import Now
 from mythjobs.model.limits import Limits, Usage
 from mythjobs.model.outcome import Breached, Exited, Lost, NotStarted, Outcome, Signalled
 from mythjobs.process.cgroup import ChildCgroup
 from mythjobs.process.procfs import ProcessInfo
-from mythjobs.process.spawn.native import StartRequest
+from mythjobs.process.spawn.native_request import StartRequest
 from mythjobs.process.spawn.program import Program
 from mythjobs.process.supervise.limit_check import LimitCheck
 from mythjobs.process.supervise.streams import Stream
 
 Timer = list[Callable[[], None]]
+_NO_USAGE: Final = Usage()
 
 
 class Child:
@@ -34,10 +35,10 @@ class Child:
         "exit_status", "freeze_holders", "frozen_at_stop", "frozen_ms", "frozen_since_ms",
         "grace_s", "has_exited",
         "has_grace_ended", "has_spawned", "is_draining", "is_kill_timed", "is_marked_late",
-        "kill_at_ms", "left",
-        "limit_check", "lost", "not_started", "open_streams", "peak_bytes", "pid", "pidfd",
-        "rlimit_mark", "seen_members", "spawn_ms", "spawned_at", "start_request", "stop_reason",
-        "streams", "term_ms", "timers", "unenforced", "usage", "usage_at_stop", "wall_timer",
+        "kill_at_ms", "left", "limit_check", "lost", "native_pipe_count", "not_started",
+        "open_streams", "peak_bytes", "pid", "pidfd", "rlimit_mark", "seen_members", "spawn_ms",
+        "spawned_at", "start_request", "stop_reason", "streams", "term_ms", "timers",
+        "unenforced", "usage", "usage_at_stop", "wall_timer",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, leave_daemons: bool = False) -> None:
@@ -67,6 +68,8 @@ class Child:
         self.streams: list[Stream] = []
         # The child's ends of its pipes, which this process closes after the spawn.
         self.child_fds: list[int] = []
+        # How many output pipes the spawner in C creates; 0 if `prepare` creates them.
+        self.native_pipe_count = 0
         self.open_streams: list[Stream] = []
         # True while the event loop watches the pipes for output.
         self.is_draining = False
@@ -84,7 +87,7 @@ class Child:
         self.has_exited = False
         self.exit_status: int | None = None
         self.lost: Lost | None = None
-        self.usage = Usage()
+        self.usage = _NO_USAGE
         # Largest resident set size of the leader that was observed while it ran.
         self.peak_bytes = 0
         # Usage of the process tree, sampled just before the supervisor sent it a signal.
@@ -115,6 +118,11 @@ class Child:
     def prepare(self) -> Program:
         """Create the resources that the program needs and return its description. Runs in a thread
         of the spawn pool. Raises CannotStart, OSError."""
+        raise NotImplementedError
+
+    def add_pipes(self, fds: Sequence[int]) -> None:
+        """Append to `streams` the output pipes that the spawner in C has created, by read end; -1
+        for one that was read to its end. Runs in the event loop's thread."""
         raise NotImplementedError
 
     def release_resources(self) -> None:

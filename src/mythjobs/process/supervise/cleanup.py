@@ -15,10 +15,13 @@ from mythjobs.process.procfs import ProcessInfo
 from mythjobs.process.supervise import usage as supervise_usage
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.descendants import Descendants
-from mythjobs.process.supervise.signals import kill_tree
+from mythjobs.process.supervise.signals import kill_tree, thaw_tree
 
 # Time to wait for the exit of killed processes, which normally takes microseconds.
 _KILL_TIMEOUT_MS: Final = 2000
+# A search is repeated this often because of dead orphans that may be of any child: one that starts
+# such orphans without end must not delay the ends of others for as long as it runs.
+_MAX_REPEATS: Final = 20
 # Time after which a cleanup that failed for lack of descriptors or memory is repeated.
 _RETRY_MS: Final = 50
 # Interval at which dead orphans are reaped. A child that starts 1,000 short-lived daemons a second
@@ -39,6 +42,8 @@ class Cleanup(Generic[C]):
         self._reap_leader = reap_leader
         # By the leader's pid: children whose leader has exited while descendants still exist.
         self._waiting: dict[int, C] = {}
+        # By the leader's pid: how often a search was repeated because an orphan died meanwhile.
+        self._repeats: dict[int, int] = {}
         self._watched_pids: set[int] = set()
         self._is_reaping_scheduled = False
 
@@ -69,8 +74,24 @@ class Cleanup(Generic[C]):
             self.reap_orphans()
             self._wait_for(child, survivors, has_grace)
             return False
+        if self._has_lost_orphan(child):
+            self._waiting[child.pid] = child
+            self._loop.call_at(self._loop.now.run_ms + 1, partial(self._retry, child))
+            return False
         if child.leave_daemons:
             self._leave(child, survivors)
+        return True
+
+    def _has_lost_orphan(self, child: C) -> bool:
+        """Reap the orphans that died during a search. Return whether one may have been the child's:
+        the search may have missed its own children."""
+        owners = self.reap_orphans()
+        if child.cgroup is not None:
+            return False
+        repeats = self._repeats.get(child.pid, 0)
+        if child not in owners and (None not in owners or repeats >= _MAX_REPEATS):
+            return False
+        self._repeats[child.pid] = repeats + 1
         return True
 
     def _retry(self, child: C) -> None:
@@ -103,6 +124,8 @@ class Cleanup(Generic[C]):
 
     def _complete(self, child: C) -> None:
         self._waiting.pop(child.pid, None)
+        if self._repeats:
+            self._repeats.pop(child.pid, None)
         self._reap_leader(child)
 
     def _wait_for(self, child: C, survivors: list[ProcessInfo], has_grace: bool) -> None:
@@ -148,11 +171,18 @@ class Cleanup(Generic[C]):
             self._complete(child)
 
     def _leave(self, child: C, survivors: list[ProcessInfo]) -> None:
+        if child.frozen_since_ms is not None:
+            # The leader was killed while its tree was frozen: nobody would thaw the others.
+            thaw_tree(child, lambda: survivors)
         child.left = [(each.pid, procfs.read_name(each.pid)) for each in survivors]
         self.descendants.release(child, survivors)
 
-    def reap_orphans(self) -> None:
-        """Reap dead orphans, and add their usage to the children that they belonged to."""
+    def reap_orphans(self) -> list[Child | None]:
+        """Reap dead orphans, and add their usage to the children that they belonged to. Return
+        these; None for an orphan whose child is unknown."""
+        owners = []
         for child, rusage in self.descendants.reap_orphans():
+            owners.append(child)
             if child:
                 child.usage = supervise_usage.add_rusage(child.usage, rusage, 0.0)
+        return owners

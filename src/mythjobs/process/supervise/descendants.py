@@ -119,7 +119,8 @@ class SubreaperDescendants:
 
     def __init__(self, leaders: Mapping[int, Child], live: Mapping[AttemptKey, Child]) -> None:
         """`leaders` has the children by their leader's pid; `live` has them by the attempt that the
-        environment of their processes names."""
+        environment of their processes names, also those that are being started: they may have
+        processes already."""
         self._leaders = leaders
         self._live = live
         # Session ids and environment marks of released processes, to recognize them and processes
@@ -166,7 +167,7 @@ class SubreaperDescendants:
             owner = self._leaders.get(process.session_id) if process else None
             if owner is None:
                 # A zombie has no environment, so its owner is unknown. It may be any of these.
-                for each in self._leaders.values():
+                for each in self._live.values():
                     if each.cgroup is None:
                         each.usage = replace(each.usage, exact=False)
             yield owner, rusage
@@ -195,12 +196,12 @@ class SubreaperDescendants:
 
     def _find_suspect(self, orphans: list[ProcessInfo]) -> Child | None:
         """Return the child that orphans without session or mark of a child must belong to: the only
-        child that has processes. None if there are several children, or a released process, which
-        may have started such orphans.
+        one. None if there are several children, or a released process, which may have started such
+        orphans.
         """
-        if len(self._leaders) != 1 or any(map(self._is_released, orphans)):
+        if len(self._live) != 1 or any(map(self._is_released, orphans)):
             return None
-        return next(iter(self._leaders.values()))
+        return next(iter(self._leaders.values()), None)
 
     def _has_released_session(self, process: ProcessInfo) -> bool:
         return not self._released_sessions.isdisjoint((process.session_id, process.pid))

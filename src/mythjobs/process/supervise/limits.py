@@ -21,6 +21,8 @@ from mythjobs.process.supervise.limit_check import LimitCheck
 
 _EVENT_POLL_MS: Final = 100
 _RETRY_MS: Final = 50
+# Shorter limits on times may be hit in a child's first milliseconds.
+_SHORT_LIMIT_S: Final = 0.1
 
 
 class LimitMonitor:
@@ -225,8 +227,24 @@ class CgroupAllocator:
 
 def _needs_cgroup(limits: Limits) -> bool:
     """Return whether a limit applies to the process tree as a whole, so that a cgroup helps."""
-    needed = (limits.cpu_s, limits.idle_s, limits.memory_bytes, limits.processes)
-    return any(value is not None for value in needed)
+    return (
+        limits.cpu_s is not None
+        or limits.idle_s is not None
+        or limits.memory_bytes is not None
+        or limits.processes is not None
+    )
+
+
+def has_limit_at_start(limits: Limits) -> bool:
+    """Return whether a limit may be hit in the first milliseconds of a child."""
+    return (
+        limits.memory_bytes is not None
+        or limits.output_bytes is not None
+        or limits.processes is not None
+        or (limits.wall_s is not None and limits.wall_s < _SHORT_LIMIT_S)
+        or (limits.cpu_s is not None and limits.cpu_s < _SHORT_LIMIT_S)
+        or (limits.idle_s is not None and limits.idle_s < _SHORT_LIMIT_S)
+    )
 
 
 def _cgroup_limits(limits: Limits) -> list[str]:

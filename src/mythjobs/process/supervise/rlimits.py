@@ -68,11 +68,12 @@ def update_cpu_rlimit(child: Child) -> None:
 
     The kernel enforces RLIMIT_CPU for each process, even if the supervisor is late or dead. The
     death of the leader by SIGXCPU counts as a breach of `cpu_s`.
+
+    Raises OSError if descriptors or memory are lacking; call it again then.
     """
     before_s, now_s = child.cpu_rlimit_s, child.limits.cpu_s
     if before_s == now_s:
         return
-    child.cpu_rlimit_s = now_s
     changed = True
     while changed:
         # Search again after any change: a process that was forked during the search may have got
@@ -80,6 +81,7 @@ def update_cpu_rlimit(child: Child) -> None:
         changed = (
             sum(_update_process(each.pid, before_s, now_s) for each in find_members(child)) > 0
         )
+    child.cpu_rlimit_s = now_s
 
 
 def _update_process(pid: int, before_s: float | None, now_s: float | None) -> bool:

@@ -83,10 +83,9 @@ def _is_in_group(process: ProcessInfo, group: int) -> bool:
         return False
 
 
-def freeze_tree(child: Child, run_ms: int, find: Callable[[], list[ProcessInfo]]) -> None:
+def freeze_tree(child: Child, find: Callable[[], list[ProcessInfo]]) -> None:
     """Freeze the process tree of a child: its cgroup, or without one the members that `find`
-    returns, with SIGSTOP."""
-    child.frozen_since_ms = run_ms
+    returns, with SIGSTOP. Raises OSError if descriptors or memory are lacking."""
     if child.cgroup:
         child.cgroup.freeze()
         return
@@ -98,13 +97,9 @@ def freeze_tree(child: Child, run_ms: int, find: Callable[[], list[ProcessInfo]]
         stopped.update(each.pid for each in new)
 
 
-def thaw_tree(child: Child, run_ms: int, find: Callable[[], list[ProcessInfo]]) -> int:
-    """Thaw the process tree of a child. Return how many milliseconds it was frozen."""
-    since_ms, child.frozen_since_ms = child.frozen_since_ms, None
-    frozen_ms = 0 if since_ms is None else run_ms - since_ms
-    child.frozen_ms += frozen_ms
+def thaw_tree(child: Child, find: Callable[[], list[ProcessInfo]]) -> None:
+    """Thaw the process tree of a child. Raises OSError if descriptors or memory are lacking."""
     if child.cgroup:
         child.cgroup.thaw()
     else:
         signal_tree(child, find(), signal.SIGCONT)
-    return frozen_ms

@@ -6,21 +6,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from mythjobs.clock import machine_now
 from mythjobs.model.outcome import NotStarted
+from mythjobs.model.output_window import SMALL_OUTPUT_BYTES
 from mythjobs.process.event_loop import EventLoop, log_exception
 from mythjobs.process.reserve import hold_reserve
 from mythjobs.process.spawn import native
 from mythjobs.process.spawn.errors import describe_failure
-from mythjobs.process.spawn.native import NativeSpawner, NativeStart, StartRecord
+from mythjobs.process.spawn.native import NativeEnd, NativeSpawner, NativeStart
+from mythjobs.process.spawn.native_request import OutputPipes, StartRecord
 from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.spawn.program import Program
 from mythjobs.process.spawn.vfork import Spawn
 from mythjobs.process.supervise import reaping, rlimits, tree_mark
 from mythjobs.process.supervise.child import Child
-from mythjobs.process.supervise.limits import CgroupAllocator
+from mythjobs.process.supervise.limits import CgroupAllocator, has_limit_at_start
+
+# A child that ends within this time is short-lived: the spawner in C waits for its end. Without it,
+# pipes are read only once, at the end, which saves four system calls and a wake-up.
+SHORT_MS: Final = 10
 
 C = TypeVar("C", bound=Child)
 
@@ -35,14 +41,18 @@ class Starter(Generic[C]):
         spawner: NativeSpawner | None,
         cgroups: CgroupAllocator,
         report: Callable[[C, bool], None],
+        report_end: Callable[[C, NativeEnd], None],
     ) -> None:
         """report: called in the event loop's thread with each child, once it runs or cannot be
-        started, and with whether the event loop watches its pidfd already."""
+        started, and with whether the event loop watches its pidfd already.
+
+        report_end: called in place of `report` with a child that has ended and is reaped."""
         self.spawner = spawner
         self._loop = loop
         self._spawn_pool = spawn_pool
         self._cgroups = cgroups
         self._report = report
+        self._report_end = report_end
         # RLIMIT_NOFILE (soft, hard) to set for children; None if this process has not changed it.
         self.nofile_for_children: tuple[int, int] | None = None
 
@@ -119,18 +129,36 @@ class Starter(Generic[C]):
                 setup, child.rlimit_mark = tree_mark.add_mark(program.setup, child.rlimit_mark)
                 program = program._replace(setup=setup)
             cgroup_fd = child.cgroup.directory_fd if child.cgroup else -1
+            report = partial(self._on_result, child)
             child.start_request = self.spawner.submit(
-                program, cgroup_fd, record, partial(self._on_result, child)
+                program, cgroup_fd, record, report, self._choose_pipes(child)
             )
         except Exception as error:
             self._loop.call_soon(partial(self._on_result, child, error))
 
+    def _choose_pipes(self, child: C) -> OutputPipes:
+        count = child.native_pipe_count
+        events_fd = child.cgroup.events_fd if child.cgroup else -1
+        can_see_descendants = child.cgroup is None or events_fd >= 0
+        if not count or not can_see_descendants or has_limit_at_start(child.limits):
+            return OutputPipes(count)
+        return OutputPipes(count, SHORT_MS, events_fd, SMALL_OUTPUT_BYTES)
+
     def _on_result(self, child: C, result: NativeStart | Exception | None) -> None:
         child.start_request = None
         child.release_resources()
-        if isinstance(result, NativeStart):
-            child.pid, child.pidfd = result.pid, result.pidfd
-            child.spawn_ms, child.spawned_at = result.spawn_ms, result.spawned_at
-        elif result:
-            child.not_started = describe_failure(result)
-        self._report(child, isinstance(result, NativeStart) and result.is_watched)
+        if not isinstance(result, NativeStart):
+            if result:
+                child.not_started = describe_failure(result)
+            self._report(child, False)
+            return
+        child.pid, child.pidfd = result.pid, result.pidfd
+        child.spawn_ms, child.spawned_at = result.spawn_ms, result.spawned_at
+        end = result.end
+        # Without output, a child that has ended needs no streams.
+        if child.native_pipe_count and (not end or end.output or max(result.pipes) >= 0):
+            child.add_pipes(result.pipes[: child.native_pipe_count])
+        if end:
+            self._report_end(child, end)
+        else:
+            self._report(child, result.is_watched)

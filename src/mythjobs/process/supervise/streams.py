@@ -32,7 +32,7 @@ class Stream(NamedTuple):
 
 
 class StreamReader:
-    """Reads pipes through one buffer, so that each event loop of a process needs its own reader."""
+    """Reads pipes through one buffer. Two event loops of a process must not share a reader."""
 
     __slots__ = ("_buffer", "_buffers", "_view")
 

@@ -5,15 +5,17 @@ ChildEvents."""
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from resource import struct_rusage
 from typing import Final, Generic, TypeVar
 
 from mythjobs.model.limits import Limits
 from mythjobs.model.outcome import Breached, Outcome
 from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.procfs import ProcessInfo
-from mythjobs.process.spawn.native import NativeSpawner
+from mythjobs.process.spawn.native import NativeEnd, NativeSpawner
 from mythjobs.process.spawn.pool import SpawnPool
 from mythjobs.process.supervise import reaping, rlimits, signals, tree_mark
 from mythjobs.process.supervise import usage as supervise_usage
@@ -22,16 +24,14 @@ from mythjobs.process.supervise.cleanup import Cleanup
 from mythjobs.process.supervise.descendants import find_tree
 from mythjobs.process.supervise.limits import CgroupAllocator, LimitMonitor
 from mythjobs.process.supervise.signals import signal_tree
-from mythjobs.process.supervise.starting import Starter
+from mythjobs.process.supervise.starting import SHORT_MS, Starter
 from mythjobs.process.supervise.streams import Stream, StreamReader
 from mythjobs.process.supervise.termination import Termination
 
-# Pipes of a child that ends within this time are read only once, at its end. This saves four
-# system calls and a wake-up per short-lived child.
-_DRAIN_AFTER_MS: Final = 10
-# When the peak memory of a child is read after its start, besides at _DRAIN_AFTER_MS.
+# When the peak memory of a child is read after its start, besides at SHORT_MS.
 _PEAK_SAMPLES_MS: Final = (30, 100, 300)
-# Interval of checks whether a child without a pidfd has exited, or a tracer lets go of one.
+# Interval of checks whether a child without a pidfd has exited, or a tracer lets go of one, and of
+# other things that were not possible for lack of descriptors.
 _RETRY_MS: Final = 50
 # How often that is checked before the end of a traced child is reported, and how often afterwards.
 _TRACER_TRIES: Final = 20
@@ -59,7 +59,9 @@ class Supervisor(Generic[C]):
         self._events = events
         self._reader = StreamReader()
         self._cgroups = CgroupAllocator(keep_cgroup_files)
-        self.starts: Starter[C] = Starter(loop, spawn_pool, spawner, self._cgroups, self._spawned)
+        self.starts: Starter[C] = Starter(
+            loop, spawn_pool, spawner, self._cgroups, self._spawned, self._ended_at_once
+        )
         self._limit_monitor = LimitMonitor(loop, self._limit_breached)
         # Children whose leader has not been reaped, by the leader's pid.
         self.leaders: dict[int, C] = {}
@@ -90,9 +92,8 @@ class Supervisor(Generic[C]):
             self._loop.watch_added(child.pidfd, partial(self._leader_exited, child))
         else:
             self._watch_leader(child)
-        # Adapt RLIMIT_CPU in case the limits were changed during the spawn.
-        with suppress(OSError):
-            rlimits.update_cpu_rlimit(child)
+        # In case the limits were changed during the spawn.
+        self._update_cpu_rlimit(child)
         self._events.spawned(child)
         self._set_timers(child)
         if child.stop_reason:
@@ -110,15 +111,14 @@ class Supervisor(Generic[C]):
             self._loop.call_soon(partial(self._leader_exited, child))
         else:
             # No descriptor is free for a pidfd: try again later.
-            due_ms = self._loop.now.run_ms + _RETRY_MS
-            child.timers.append(self._loop.call_at(due_ms, partial(self._watch_leader, child)))
+            self._retry(child, self._watch_leader)
 
     def _set_timers(self, child: C) -> None:
         assert child.spawned_at
         if child.limits.output_bytes is not None:
             self._start_draining(child)
         else:
-            due_ms = child.spawned_at.run_ms + _DRAIN_AFTER_MS
+            due_ms = child.spawned_at.run_ms + SHORT_MS
             child.timers.append(self._loop.call_at(due_ms, partial(self._start_draining, child)))
         self._set_wall_timer(child)
         self._limit_monitor.start(child)
@@ -189,12 +189,23 @@ class Supervisor(Generic[C]):
         child.limits = limits
         if child.has_processes:
             self._set_wall_timer(child)
-            rlimits.update_cpu_rlimit(child)
+            self._update_cpu_rlimit(child)
             self._limit_monitor.update(child)
             if child.frozen_since_ms is not None:
                 self._limit_monitor.pause(child)
             if limits.output_bytes is not None:
                 self._start_draining(child)
+
+    def _update_cpu_rlimit(self, child: C) -> None:
+        try:
+            rlimits.update_cpu_rlimit(child)
+        except OSError:
+            self._retry(child, self._update_cpu_rlimit)
+
+    def _retry(self, child: C, method: Callable[[C], None]) -> None:
+        """Call `method` again soon, which failed for lack of descriptors or memory."""
+        due_ms = self._loop.now.run_ms + _RETRY_MS
+        child.timers.append(self._loop.call_at(due_ms, partial(method, child)))
 
     def signal(self, child: C, number: int) -> int:
         """Send a signal to all processes of the tree; return how many processes received it."""
@@ -209,13 +220,13 @@ class Supervisor(Generic[C]):
             return self.cleanup.descendants.find_survivors(child)
         return self._find_tree(child)
 
-    def set_freeze_holder(self, child: C, holder: str, on: bool) -> None:
+    def set_freeze_holder(self, child: C, holder: str, is_frozen: bool) -> None:
         """Add or remove a freeze holder; a child is frozen while it has at least one. Do nothing if
         the child is being stopped: a stop thaws it for good."""
         if child.stop_reason or child.has_exited:
             return
         was_frozen = bool(child.freeze_holders)
-        if on:
+        if is_frozen:
             child.freeze_holders.add(holder)
         else:
             child.freeze_holders.discard(holder)
@@ -229,13 +240,25 @@ class Supervisor(Generic[C]):
     def _freeze(self, child: C) -> None:
         child.wall_timer.clear()
         self._limit_monitor.pause(child)
-        signals.freeze_tree(child, self._loop.now.run_ms, partial(self._find_tree, child))
+        child.frozen_since_ms = self._loop.now.run_ms
+        self._freeze_or_thaw_tree(child)
 
     def _thaw(self, child: C) -> None:
         if child.frozen_since_ms is None:
             return
-        frozen_ms = signals.thaw_tree(child, self._loop.now.run_ms, partial(self._find_tree, child))
+        frozen_ms = self._loop.now.run_ms - child.frozen_since_ms
+        child.frozen_ms += frozen_ms
+        child.frozen_since_ms = None
+        self._freeze_or_thaw_tree(child)
         self._resume_limits(child, frozen_ms)
+
+    def _freeze_or_thaw_tree(self, child: C) -> None:
+        """Freeze or thaw the tree, as the child's state wants it now."""
+        change = signals.thaw_tree if child.frozen_since_ms is None else signals.freeze_tree
+        try:
+            change(child, partial(self._find_tree, child))
+        except OSError:
+            self._retry(child, self._freeze_or_thaw_tree)
 
     def _resume_limits(self, child: C, frozen_ms: int) -> None:
         self._set_wall_timer(child)
@@ -310,6 +333,24 @@ class Supervisor(Generic[C]):
         child.pidfd = -1
         if self.leaders.get(child.pid) is child:
             del self.leaders[child.pid]
+        self._finish(child, rusage)
+
+    def _ended_at_once(self, child: C, end: NativeEnd) -> None:
+        """Report the end of a child that the spawner in C has started and reaped."""
+        # A stop that was requested meanwhile has not reached the child: its status is the outcome.
+        child.stop_reason = None
+        child.frozen_at_stop = frozenset()
+        child.exit_status = end.status
+        for stream, data in zip(child.streams, end.output, strict=False):
+            if data:
+                stream.sink.write(memoryview(data))
+        child.open_streams = [each for each in child.streams if each.fd >= 0]
+        self._finish(child, end.rusage)
+
+    def _finish(self, child: C, rusage: struct_rusage | None) -> None:
+        """Complete the usage of a reaped child, read the rest of its output, and report its end.
+
+        rusage: of the leader, from wait4(2); None if it is unknown."""
         assert child.spawned_at
         wall_s = (self._loop.now.run_ms - child.spawned_at.run_ms) / 1000
         # Orphans that nobody reaps here are missing in the usage, unless a cgroup counts them.

@@ -122,7 +122,7 @@ def add_rusage(
         peak_bytes = max(usage.peak_bytes, seen_peak_bytes)
         return replace(usage, wall_s=max(usage.wall_s, wall_s), peak_bytes=peak_bytes, exact=False)
     peak_bytes = rusage.ru_maxrss * 1024
-    if peak_bytes <= _read_own_peak_bytes(peak_bytes) + _PEAK_ERROR_BYTES:
+    if _is_own_peak(peak_bytes):
         peak_bytes = seen_peak_bytes
     return Usage(
         wall_s=max(usage.wall_s, wall_s),
@@ -152,12 +152,17 @@ def complete_usage(child: Child) -> Usage:
 
 
 def merge_cgroup(usage: Usage, cgroup: Usage) -> Usage:
-    """Return `usage` with the CPU time of the cgroup, which counts all processes; for each other
-    figure return the higher one of `usage` and `cgroup`."""
+    """Return the CPU time of the cgroup, which counts all processes, and for each other figure the
+    higher one of `usage` and `cgroup`.
+
+    The cgroup may lack the last milliseconds for a moment (cgroup_rstat_updated() in
+    kernel/cgroup/rstat.c): then `usage` has more CPU time, and is returned.
+    """
+    cpu = usage if usage.cpu_s > cgroup.cpu_s else cgroup
     return replace(
         usage,
-        user_s=cgroup.user_s,
-        system_s=cgroup.system_s,
+        user_s=cpu.user_s,
+        system_s=cpu.system_s,
         peak_bytes=max(usage.peak_bytes, cgroup.peak_bytes),
         read_bytes=max(usage.read_bytes, cgroup.read_bytes),
         written_bytes=max(usage.written_bytes, cgroup.written_bytes),
@@ -181,13 +186,13 @@ def merge_sampled(usage: Usage, sampled: Usage) -> Usage:
     )
 
 
-def _read_own_peak_bytes(other_bytes: int) -> int:
-    """Return this process's own peak resident set size. It never falls, so it is read again only if
-    `other_bytes` exceeds the last value read."""
+def _is_own_peak(peak_bytes: int) -> bool:
+    """Return whether a peak resident set size may be this process's own. The own peak never falls,
+    so it is read again only if the last value read is too low."""
     global _own_peak_bytes
-    if other_bytes > _own_peak_bytes:
+    if peak_bytes > _own_peak_bytes + _PEAK_ERROR_BYTES:
         _own_peak_bytes = max(_own_peak_bytes, read_peak_bytes("self"))
-    return _own_peak_bytes
+    return peak_bytes <= _own_peak_bytes + _PEAK_ERROR_BYTES
 
 
 def read_tree_peak_bytes(leader: int) -> int:

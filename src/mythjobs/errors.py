@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -78,12 +79,26 @@ class NoSuchJoinRequest(BadRequest):
     http = 404
 
 
-def command_not_found(name: str) -> NoSuchCommand:
-    return NoSuchCommand(f'there is no command "{name}"; see `mythjobs command list`')
+def command_not_found(name: str, known: Iterable[str] = ()) -> NoSuchCommand:
+    """Return the error for an unknown command. known: names of which it suggests similar ones."""
+    similar = suggest_names(name, known)
+    return NoSuchCommand(f'there is no command "{name}"{similar}; see `mythjobs command list`')
 
 
-def machine_not_found(name: str) -> NoSuchMachine:
-    return NoSuchMachine(f'there is no machine "{name}"; see `mythjobs machines`')
+def machine_not_found(name: str, known: Iterable[str] = ()) -> NoSuchMachine:
+    """Return the error for an unknown machine. known: names of which it suggests similar ones."""
+    similar = suggest_names(name, known)
+    return NoSuchMachine(f'there is no machine "{name}"{similar}; see `mythjobs machines`')
+
+
+def suggest_names(name: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean "attic"?)` with the known names that are most similar, or ""."""
+    from difflib import get_close_matches  # only after a mistake
+
+    by_folded = {each.casefold(): each for each in known}
+    close = get_close_matches(name.casefold(), by_folded, n=3)
+    names = " or ".join(f'"{by_folded[each]}"' for each in close)
+    return f" (did you mean {names}?)" if names else ""
 
 
 def schedule_not_found(name: str) -> NoSuchSchedule:

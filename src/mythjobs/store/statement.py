@@ -5,175 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    BinaryExpression,
-    BindParameter,
-    ColumnElement,
-    Executable,
-    Insert,
-    Text,
-    Update,
-    bindparam,
-    cast,
-    column,
-    func,
-    literal_column,
-    select,
-)
+from sqlalchemy import Executable, Insert
 from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql import Select, visitors
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.sql.selectable import TableValuedAlias
-from sqlalchemy.types import Boolean, NullType, TypeEngine
+from sqlalchemy.sql import Select
 
+from mythjobs.store.expressions import PARAM_PREFIX, ListType
+from mythjobs.store.multi_row import to_multi_row
 from mythjobs.store.transaction import Transaction
-
-# Prefix of the parameters whose values are passed to run(). All other parameters are constants
-# in the expression, which SQLAlchemy names after their column, or "param_1".
-_PREFIX: Final = "run_param_"
-_ROWS: Final = "run_param_rows"
-_KEYS: Final = "keys"
 
 Row = tuple[Any, ...]
 Record = dict[str, Any]
-
-
-def param(name: str) -> BindParameter[Any]:
-    """Return an SQL parameter whose value the caller of Statement.run() passes under this name."""
-    return bindparam(_PREFIX + name)
-
-
-def _param_name(parameter: BindParameter[Any]) -> str | None:
-    name = parameter.key
-    return name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else None
-
-
-def literal(text: str) -> ColumnElement[str]:
-    """Return an SQL string literal: for a parameter SQLite does not use a partial index.
-
-    Raises ValueError if the text has other characters than letters, digits and underscores.
-    """
-    if not text.replace("_", "").isalnum():
-        raise ValueError(f"not a plain word: {text!r}")
-    return literal_column(f"'{text}'")
-
-
-class _ListType(NullType):
-    """Type of an SQL parameter that is a list of integers."""
-
-    cache_ok = True
-    is_text = False
-
-    def encoder(self, dialect: Dialect) -> Callable[[Sequence[Any]], str]:
-        # Pass the list as one text. psycopg converts a Python list element by element, which takes
-        # 50 µs per thousand elements, ten times as long as one text.
-        if dialect.name == "sqlite" or self.is_text:
-            return json.dumps
-        return lambda numbers: "{" + ",".join(map(str, numbers)) + "}"
-
-
-class _TextListType(_ListType):
-    """Type of an SQL parameter that is a list of texts, or of rows."""
-
-    cache_ok = True
-    is_text = True
-
-
-class InList(ColumnElement[bool]):
-    """SQL condition that a column's value is in a list, which is passed as one parameter.
-
-    So the SQL text is the same for lists of any length.
-    """
-
-    inherit_cache = False
-    type = Boolean()
-
-    def __init__(self, column: ColumnElement[Any], name: str) -> None:
-        self.column = column
-        list_type = _TextListType() if isinstance(column.type, Text) else _ListType()
-        self.list_param = bindparam(_PREFIX + name, type_=list_type)
-
-    def self_group(self, against: object = None) -> InList:
-        # Override: SQLAlchemy adds `= 1` to a condition for a dialect without booleans, and then
-        # SQLite scans the whole table instead of looking up the listed rows.
-        return self
-
-
-@compiles(InList, "sqlite")
-def _compile_in_list_sqlite(element: InList, compiler: SQLCompiler, **kw: Any) -> str:
-    column = compiler.process(element.column, **kw)
-    values = compiler.process(element.list_param, **kw)
-    return f"{column} IN (SELECT value FROM json_each({values}))"
-
-
-@compiles(InList, "postgresql")
-def _compile_in_list_postgresql(element: InList, compiler: SQLCompiler, **kw: Any) -> str:
-    column = compiler.process(element.column, **kw)
-    values = compiler.process(element.list_param, **kw)
-    if isinstance(element.list_param.type, _TextListType):
-        return f"{column} = ANY(ARRAY(SELECT json_array_elements_text(CAST({values} AS JSON))))"
-    return f"{column} = ANY(CAST({values} AS BIGINT[]))"
-
-
-def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    return InList(column, name)
-
-
-class JsonRows(FunctionElement[Any]):
-    """SQL table function that gives one row for each element of a JSON parameter.
-
-    The parameter is a list of lists; column `value` has one inner list, as JSON.
-    """
-
-    inherit_cache = False
-    name = "json_each"
-
-
-@compiles(JsonRows, "sqlite")
-def _compile_json_rows_sqlite(element: JsonRows, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"json_each({compiler.process(element.clauses)})"
-
-
-@compiles(JsonRows, "postgresql")
-def _compile_json_rows_postgresql(element: JsonRows, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"json_array_elements(CAST({compiler.process(element.clauses)} AS JSON))"
-
-
-class JsonItem(ColumnElement[Any]):
-    """SQL expression that reads one column of the rows of a JsonRows, which are one JSON array.
-
-    The value is an integer, or a text if `is_text` is set.
-    """
-
-    inherit_cache = False
-
-    def __init__(self, row: ColumnElement[Any], index: int, *, is_text: bool = False) -> None:
-        self.row = row
-        self.index = index
-        self.type: TypeEngine[Any] = Text() if is_text else BigInteger()
-
-
-@compiles(JsonItem, "sqlite")
-def _compile_json_item_sqlite(element: JsonItem, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"json_extract({compiler.process(element.row, **kw)}, '$[{element.index}]')"
-
-
-@compiles(JsonItem, "postgresql")
-def _compile_json_item_postgresql(element: JsonItem, compiler: SQLCompiler, **kw: Any) -> str:
-    kind = "TEXT" if isinstance(element.type, Text) else "BIGINT"
-    return f"CAST({compiler.process(element.row, **kw)} ->> {element.index} AS {kind})"
-
-
-def json_rows(name: str) -> TableValuedAlias:
-    """Return an SQL relation with the rows that the caller of run() passes as a list of lists."""
-    parameter = bindparam(_PREFIX + name, type_=_TextListType())
-    return JsonRows(parameter).table_valued(column("value", JSON()), name=name)
 
 
 class _Compiled:
@@ -195,8 +38,8 @@ class _Compiled:
         # Prefix the names of constants with "=": SQLAlchemy names a constant after its column, and
         # a caller may pass a value of the same name.
         keys = {
-            name: name.removeprefix(_PREFIX)
-            if name in columns or name.startswith(_PREFIX)
+            name: name.removeprefix(PARAM_PREFIX)
+            if name in columns or name.startswith(PARAM_PREFIX)
             else f"={name}"
             for name in compiled.params
         }
@@ -208,9 +51,9 @@ class _Compiled:
         }
         self.value_names = {name for name in self.param_names if name not in self._constants}
         self._encoders = {
-            name.removeprefix(_PREFIX): bind.type.encoder(dialect)
+            name.removeprefix(PARAM_PREFIX): bind.type.encoder(dialect)
             for name, bind in compiled.binds.items()
-            if isinstance(bind.type, _ListType)
+            if isinstance(bind.type, ListType)
         }
         self._pick: Callable[[Mapping[str, object]], Row] | None = None
         if not self._constants and len(self.param_names) > 1:
@@ -304,7 +147,7 @@ class Statement:
 
     def _compile_multi_row(self, dialect: Dialect) -> _Compiled:
         if self._multi_row is None:
-            expression, self._key = _to_multi_row(self._expression, self._columns)
+            expression, self._key = to_multi_row(self._expression, self._columns)
             self._multi_row = _Compiled(expression, (), dialect)
         return self._multi_row
 
@@ -314,70 +157,6 @@ class Statement:
         if dialect.name == "postgresql" and self._unique_rows:
             compiled.append(self._compile_multi_row(dialect))
         return [(each.sql, len(each.param_names)) for each in compiled]
-
-
-def _to_multi_row(expression: Executable, columns: Sequence[str]) -> tuple[Executable, str | None]:
-    """Convert an INSERT or UPDATE into one for many rows, passed as one JSON text (`rows`).
-
-    An UPDATE joins the rows with its table, so no two rows may affect the same table row. It also
-    gets the values of its key column as a list (`keys`), without which a plan that PostgreSQL made
-    while the table was small reads the whole table. Return the statement, and the name of the
-    value for that key column (None for an INSERT).
-    """
-    if isinstance(expression, Insert):
-        table = expression.table
-        values = _json_rows({name: table.c[name].type for name in columns})
-        inserted = select(*(values.c[name] for name in columns))
-        return expression.from_select(list(columns), inserted), None
-    assert isinstance(expression, Update), "only INSERT and UPDATE take rows of values"
-    values = _json_rows(_find_param_types(expression))
-
-    def replace(element: Any, **_: Any) -> ColumnElement[Any] | None:
-        name = _param_name(element) if isinstance(element, BindParameter) else None
-        return None if name is None else values.c[name]
-
-    key_column, key = _find_key(expression)
-    joined: Update = visitors.replacement_traverse(expression, {}, replace)  # type: ignore[assignment]
-    return joined.where(in_list(key_column, _KEYS)), key
-
-
-def _find_key(expression: Update) -> tuple[ColumnElement[Any], str]:
-    """Return the first column of an UPDATE's primary key, and the parameter compared with it."""
-    first = next(iter(expression.table.primary_key))
-    for condition in expression._where_criteria:
-        if isinstance(condition, BinaryExpression) and condition.left is first:
-            if isinstance(condition.right, BindParameter):
-                name = _param_name(condition.right)
-                assert name is not None
-                return first, name
-    raise AssertionError(
-        f"an UPDATE of many rows of {expression.table} needs a condition on {first}"
-    )
-
-
-def _json_rows(types: dict[str, TypeEngine[Any]]) -> TableValuedAlias:
-    text = cast(bindparam(_ROWS, type_=Text()), JSON)
-    columns = [column(name, type_) for name, type_ in types.items()]
-    values = func.json_to_recordset(text).table_valued(*columns, name="v")
-    return values.render_derived(with_types=True)
-
-
-def _find_param_types(expression: Update) -> dict[str, TypeEngine[Any]]:
-    """Return each parameter's SQL type: the type of its column in a condition or assignment."""
-    types: dict[str, TypeEngine[Any]] = {}
-
-    def collect(part: Any, default: TypeEngine[Any]) -> None:
-        for element in visitors.iterate(part):
-            if isinstance(element, BindParameter) and (name := _param_name(element)) is not None:
-                types[name] = default if isinstance(element.type, NullType) else element.type
-
-    for target, value in (expression._values or {}).items():
-        name = target if isinstance(target, str) else target.key
-        if isinstance(value, ColumnElement):
-            collect(value, expression.table.c[name].type)
-    for condition in expression._where_criteria:
-        collect(condition, Text())
-    return types
 
 
 def fetch_records(tx: Transaction, query: Select[Any]) -> list[Record]:

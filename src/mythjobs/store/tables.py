@@ -242,7 +242,7 @@ dependency = Table(
     metadata,
     Column("job_id", Id, nullable=False),
     Column("on_job_id", Id, nullable=False),
-    Column("accept", Text, nullable=False),  # ok | any | failure
+    Column("accept", Text, nullable=False),  # ok | any | failure | serial
     Column("met", Integer, nullable=False),
     PrimaryKeyConstraint("job_id", "on_job_id"),
 )

@@ -111,6 +111,10 @@ class Store(ABC):
         """
         return True
 
+    def describe_full_disk(self) -> str:
+        """Return that the disk was full when has_free_space() was called last, or ""."""
+        return ""
+
     def checkpoint(self) -> None:  # noqa: B027 - PostgreSQL does this by itself
         """Do the store's own maintenance (say, a WAL checkpoint); called after each transaction."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import string
 from random import Random
 
 import pytest
 
 from mythjobs.master.handlers.submit import MAX_REQUIREMENT_BYTES, MAX_SUBJECT_BYTES
-from mythjobs.model.life import JobState
+from mythjobs.model.life import JobEvent, JobState
 from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
 from mythjobs.store.queries.commands import read_queue_counts
@@ -94,6 +95,23 @@ def test_only_a_queued_job_gets_another_priority(store: Store) -> None:
         q.lease(tx, 1)
         jobs.set_priority(tx, [1, 2], 7)
         assert [q.read_column(tx, each, "priority") for each in (1, 2)] == [0, 7]
+
+
+def test_only_a_queued_job_gets_other_settings(store: Store) -> None:
+    with store.transaction() as tx:
+        q.enrol_machines(tx)
+        q.queue_jobs(tx, 3)
+        q.lease(tx, 2)
+        class_id = jobs.read_submissions(tx, [1])[1]["class_id"]
+        full = (class_id, '{"a": "b"}', "x", 7, 5000, 9000, "note", "code", "why")
+        none = (class_id, "{}", None, 0, None, None, "", "", "")
+        changed = {1: full, 2: full, 3: none}
+        jobs.change(tx, [jobs.JobSettings(job_id, *row) for job_id, row in changed.items()])
+        rows = jobs.read_submissions(tx, [1, 2, 3])
+        assert q.read_column(tx, 1, "deadline_order") < 0
+    names = jobs.JobSettings._fields[1:]
+    assert [tuple(rows[n][name] for name in names) for n in (1, 3)] == [full, none]
+    assert (rows[2]["priority"], rows[2]["subject"], rows[2]["comment"]) == (0, None, "")
 
 
 def test_progress_of_an_old_attempt_is_ignored(store: Store) -> None:
@@ -191,3 +209,25 @@ def test_the_longest_subject_and_requirements_fit_into_the_indexes(store: Store)
         assert readiness.refresh(tx, [1]) == {class_id}
         q.enrol_machines(tx)
         q.run(tx, 1)
+
+
+def test_a_listed_job_has_machine_start_and_run_time_of_its_last_attempt(store: Store) -> None:
+    with store.transaction() as tx:
+        q.enrol_machines(tx)
+        waiting, running, measured, ended = q.queue_jobs(tx, 4)
+        q.start(tx, *q.lease(tx, running), at_ms=q.NOON + 500)
+        usage = json.dumps({"wall_s": 2.0})
+        q.run(tx, measured, JobEvent.FAILED, started_ms=q.NOON, usage=usage, at_ms=q.NOON + 2500)
+        q.run(tx, ended, JobEvent.FAILED, started_ms=q.NOON, at_ms=q.NOON + 2500)
+    with store.snapshot() as tx:
+        found = {
+            each["id"]: (each["ran_on"], each["started_ms"], each["run_s"])
+            for each in list_jobs(tx)["jobs"]
+        }
+        assert found == {
+            waiting: ("", None, None),
+            running: ("attic", q.NOON + 500, None),
+            measured: ("attic", q.NOON, 2.0),
+            ended: ("attic", q.NOON, 2.5),
+        }
+        assert read_job(tx, ended)["run_s"] == 2.5

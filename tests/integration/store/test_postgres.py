@@ -1,4 +1,4 @@
-"""PostgreSQL store: unsafe settings, lost connections, locks, and commits of unknown result."""
+"""PostgreSQL store: lost connections, locks, and commits of unknown result."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from psycopg import errors
 from mythjobs.errors import (
     AlreadyRunning,
     BadRequest,
-    ConfigError,
     StoreFailed,
     StoreFull,
     StoreUnavailable,
 )
-from mythjobs.store.backends.postgres import PostgresStore, TimeLimits
+from mythjobs.store.backends.postgres import PostgresStore
+from mythjobs.store.backends.postgres_server import TimeLimits
 from mythjobs.store.transaction import RetryTransaction, Transaction
 from tests.support import postgres
 from tests.support import queue as q
@@ -57,27 +57,6 @@ def _through(url: str, proxy: LossyProxy, *, commit_check_s: float = 60) -> Post
         unsafe=True,
         limits=TimeLimits(commit_check_s=commit_check_s),
     )
-
-
-def test_a_server_with_unsafe_settings_is_refused(url: str) -> None:
-    with pytest.raises(
-        ConfigError, match="has fsync = off: a power failure loses acknowledged jobs"
-    ):
-        PostgresStore(url)
-
-
-def test_an_invalid_url_and_an_unreachable_server_are_different_errors(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a PostgreSQL URL"):
-        PostgresStore("postgresql://host/db?nonsense=1", unsafe=True)
-    with pytest.raises(StoreUnavailable, match="cannot reach"):
-        PostgresStore(f"postgresql:///db?host={tmp_path}", unsafe=True)
-
-
-def test_error_messages_do_not_contain_the_password() -> None:
-    with pytest.raises(StoreUnavailable) as caught:
-        PostgresStore("postgresql://anna:secret@127.0.0.1:1/jobs", unsafe=True)
-    assert "postgresql://anna@127.0.0.1:1/jobs" in caught.value.sentence
-    assert "secret" not in caught.value.sentence
 
 
 def test_a_second_master_is_refused_until_the_first_has_ended(url: str) -> None:

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from mythjobs.errors import StoreFailed, StoreUnavailable
-from mythjobs.store.backends.postgres import PostgresStore, TimeLimits
+from mythjobs.store.backends.postgres import PostgresStore
+from mythjobs.store.backends.postgres_server import TimeLimits
 from tests.support import postgres
 from tests.support import queue as q
 

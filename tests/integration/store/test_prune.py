@@ -112,6 +112,20 @@ def test_a_batch_is_deleted_once_all_its_jobs_have_ended(store: Store) -> None:
         assert check(tx) == []
 
 
+def test_the_id_of_a_pruned_batch_is_not_reused(store: Store) -> None:
+    with store.transaction() as tx:
+        q.enrol_machines(tx)
+        q.queue_batch(tx, 2)
+        for job_id in (1, 2):
+            q.run(tx, job_id)
+    with store.transaction() as tx:
+        assert _prune(tx) == 2
+        assert _count(tx, "batch") == 0
+        assert q.queue_batch(tx, 2) == 2
+    with store.transaction() as tx:
+        assert check(tx) == []
+
+
 def test_the_key_of_a_pruned_job_is_free_again(store: Store) -> None:
     with store.transaction() as tx:
         q.enrol_machines(tx)

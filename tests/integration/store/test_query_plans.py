@@ -125,6 +125,15 @@ def _plan(tx: Transaction, statement: Statement) -> list[str]:
     return [str(step[3]) for step in tx.cursor.fetchall()]
 
 
+def test_the_last_jobs_of_a_command_are_read_from_the_end_of_an_index(sqlite: Transaction) -> None:
+    # With a sort, a list of commands would read all ended jobs of the store.
+    plan = _plan(sqlite, statistics._READ_RECENT)
+    assert [" ".join(each.split()[:5]) for each in plan] == [
+        "SEARCH job USING INDEX job_ended",
+        "SEARCH attempt USING PRIMARY KEY",
+    ]
+
+
 def test_a_lease_looks_up_its_jobs_by_primary_key(sqlite: Transaction) -> None:
     # A plan that read all ready jobs took 20 ms with 100,000 of them.
     assert _plan(sqlite, job_state._LEASE)[0].startswith("SEARCH job USING INTEGER PRIMARY KEY")
@@ -158,7 +167,8 @@ FILTERS: Final = [
     )
     for others in (
         {}, {"command": "rare"}, {"command": "common"}, {"subject": "/film"}, {"batch": 1},
-        {"batch": 99}, {"held": True}, {"lost": True}, {"subject": "/film", "command": "rare"},
+        {"held": True}, {"lost": True}, {"subject": "/film", "command": "rare"},
+        {"since_ms": q.NOON + 1}, {"since_ms": q.NOON + 1, "command": "rare"},
     )
 ]  # fmt: skip
 LIMIT: Final = 10
@@ -197,14 +207,18 @@ def _run_jobs(tx: Transaction, job_ids: list[int], event: JobEvent) -> None:
 
 
 def _list(tx: Transaction, which: JobFilter) -> None:
-    list_jobs(tx, which.states, which.command, which.batch, LIMIT, None, which.subject)
+    _list_before(tx, which, None)
+
+
+def _list_before(tx: Transaction, which: JobFilter, before: int | None) -> None:
+    list_jobs(
+        tx, which.states, which.command, which.batch, LIMIT, before, which.subject, which.since_ms
+    )
 
 
 READS: Final[dict[str, Callable[[Transaction, JobFilter], Any]]] = {
     "list": _list,
-    "list from the middle": lambda tx, which: list_jobs(
-        tx, which.states, which.command, which.batch, LIMIT, 30, which.subject
-    ),
+    "list from the middle": lambda tx, which: _list_before(tx, which, 30),
     "count": count_jobs,
     "find": lambda tx, which: find_ids(tx, which, 0, 10**9, LIMIT),
     "find from the middle": lambda tx, which: find_ids(tx, which, 30, 10**9, LIMIT),
@@ -248,6 +262,8 @@ def test_the_cost_of_a_filter_does_not_grow_with_other_jobs(tmp_path: Path) -> N
 
 
 def _is_common(which: JobFilter) -> bool:
+    if which.command is None and which.since_ms is not None:
+        return not which.states or "queued" in which.states
     return which.command == "common" and not which.held and which.batch is None
 
 
@@ -279,7 +295,7 @@ def _read_everything(tx: Transaction) -> None:
     job_details.read_attempt_output(tx, 7, None)
     job_details.find_attempt_machines(tx, [(7, 1)])
     batch_queries.read_batch(tx, 1)
-    commands.list_commands(tx)
+    commands.list_commands(tx, statistics=True)
     commands.read_command(tx, "rare", 1, statistics=True)
     statistics.read_run_times(tx, 1)
     commands.list_revisions(tx, "rare")

@@ -6,12 +6,14 @@ import json
 
 from mythjobs.model.life import JobEvent
 from mythjobs.store.open import Store
+from mythjobs.store.queries.commands import list_commands, read_command
 from mythjobs.store.queries.statistics import (
     compute_percentile,
     compute_statistics,
     read_run_times,
+    summarize_recent,
 )
-from mythjobs.store.writes import commands
+from mythjobs.store.writes import commands, job_state
 from tests.support import queue as q
 
 
@@ -60,6 +62,50 @@ def test_statistics_cover_only_the_last_jobs(store: Store) -> None:
         assert defined is not None
         found = compute_statistics(tx, defined.command_id, max_jobs=2)
     assert (found["jobs"], found["median_s"]) == (2, 2.5)
+
+
+def test_recent_jobs_are_the_last_ones_of_one_command(store: Store) -> None:
+    with store.transaction() as tx:
+        q.enrol_machines(tx)
+        assert summarize_recent(tx, 1, is_run=False)["jobs"] == 0
+        for number, job_id in enumerate(q.queue_jobs(tx, 6)):
+            event = JobEvent.FAILED if number in (0, 4) else JobEvent.SUCCEEDED
+            q.run(tx, job_id, event, usage=_usage(10.0 * number), at_ms=q.NOON + number)
+        q.run(tx, q.queue_job(tx, command="other"), usage=_usage(99.0), at_ms=q.NOON + 9)
+        job_state.cancel_queued(
+            tx, [q.queue_job(tx)], code="cancelled", sentence="", at_ms=q.NOON + 9
+        )
+        found = summarize_recent(tx, 1, is_run=False, max_jobs=5)
+    # The oldest two jobs are left out, and the failed one's run time.
+    assert found == {
+        "jobs": 5, "succeeded": 3, "failed": 1, "cancelled": 1, "success_rate": 0.75,
+        "usual_s": 30.0,
+    }  # fmt: skip
+
+
+def test_usual_run_time_is_without_frozen_time_and_not_of_different_programs(store: Store) -> None:
+    usage = json.dumps({"wall_s": 100.0, "frozen_s": 40.0})
+    with store.transaction() as tx:
+        q.enrol_machines(tx)
+        q.run(tx, q.queue_job(tx), usage=usage)
+        found = [summarize_recent(tx, 1, is_run=each)["usual_s"] for each in (False, True)]
+    assert found == [60.0, None]
+
+
+def test_commands_are_listed_with_their_recent_jobs_on_request(store: Store) -> None:
+    with store.transaction() as tx:
+        q.enrol_machines(tx)
+        q.run(tx, q.queue_job(tx), usage=_usage(3.0))
+        q.queue_job(tx, command="other")
+        plain, full = (list_commands(tx, statistics=each)["commands"] for each in (False, True))
+        shown = read_command(tx, "true", statistics=True)
+    assert [each["recent"] for each in plain] == [None] * len(plain)
+    recent = {each["name"]: each["recent"] for each in full}
+    assert recent["true"] is not None
+    assert recent["other"] is not None
+    assert (recent["true"]["usual_s"], recent["true"]["success_rate"]) == (3.0, 1.0)
+    assert (recent["other"]["jobs"], recent["other"]["success_rate"]) == (0, None)
+    assert shown["recent"] == recent["true"]
 
 
 def test_run_times_of_ad_hoc_runs_are_those_of_equal_programs(store: Store) -> None:

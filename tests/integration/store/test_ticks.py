@@ -24,7 +24,7 @@ def test_a_schedule_is_changed_and_removed_with_its_ticks(store: Store) -> None:
     with store.transaction() as tx:
         night, day = _add(tx), _add(tx, "day")
         ticks.add(tx, [_row(night, 10), _row(day, 10)])
-        schedules.redefine(tx, night, {"name": "night", "cron": "@hourly"}, at_ms=20)
+        schedules.redefine(tx, night, {"name": "night", "cron": "@hourly"}, at_ms=20, cursor_ms=20)
         schedules.set_pause(tx, night, paused=True, until_ms=99, reason="away")
         schedules.set_cursors(tx, [(night, 30), (day, 31)])
         schedules.set_drifting(tx, night, True)

@@ -44,8 +44,12 @@ def copy_store(source: Path, part: Path) -> None:
 
     Raises BadRequest if the source is not a store, StateNotWritable, StoreFull.
     """
-    if not source.exists():
+    if not os.path.exists(source):
         raise BadRequest(f"there is no store {source}")
+    if source.is_dir():
+        raise BadRequest(f"{source} is a directory; name the file of a store")
+    if not os.access(source, os.R_OK):
+        raise BadRequest(f"cannot read {source}: Permission denied")
     connection = sqlite3.connect(source, timeout=10, isolation_level=None)
     try:
         # Only the master may checkpoint the store; this connection must write only to the copy.

@@ -187,6 +187,12 @@ class SqliteStore(Store):
             self._is_full = not self._reserve.allocate()
         return not self._is_full
 
+    def describe_full_disk(self) -> str:
+        if not self._is_full:
+            return ""
+        free = f"{2 * RESERVE_BYTES >> 20} MiB"
+        return f"the disk of the store {self._path} is full: {free} must be free"
+
     @contextmanager
     def snapshot(self, *, long: bool = False) -> Iterator[Transaction]:
         connection = self._readers.pop() if self._readers else _open_reader(self._path)

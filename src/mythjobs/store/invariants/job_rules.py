@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, and_, exists, func, literal_column, or_, s
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.model.tick import TickOutcome
 from mythjobs.store import tables as t
+from mythjobs.store.expressions import literal
 from mythjobs.store.invariants.rule import InvariantRule
 from mythjobs.store.schedule_tables import schedule_tick
-from mythjobs.store.statement import literal
 
 job, attempt, tick = t.job, t.attempt, schedule_tick
 

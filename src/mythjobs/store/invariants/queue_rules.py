@@ -8,8 +8,9 @@ from sqlalchemy import ColumnElement, and_, exists, func, literal_column, or_, s
 
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.store import tables as t
+from mythjobs.store.expressions import in_list, literal
 from mythjobs.store.invariants.rule import InvariantRule, Violation
-from mythjobs.store.statement import Statement, in_list, literal
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes.batches import HOLD_UNOPENED
 from mythjobs.store.writes.dependencies import ACCEPTED_STATES, UNMET

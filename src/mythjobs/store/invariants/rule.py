@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement
 from sqlalchemy.sql import Select
 
-from mythjobs.store.statement import Statement, in_list
+from mythjobs.store.expressions import in_list
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 

@@ -14,10 +14,11 @@ from sqlalchemy import select
 from mythjobs.model.life import JobState
 from mythjobs.scheduler.blocked import JobFacts, find_job_wait
 from mythjobs.store import tables as t
+from mythjobs.store.expressions import in_list, literal
 from mythjobs.store.invariants import job_rules, queue_rules
 from mythjobs.store.invariants.rule import InvariantRule, Violation
 from mythjobs.store.queries import job_facts
-from mythjobs.store.statement import Statement, in_list, literal
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes.dependencies import UNMET
 

@@ -7,12 +7,15 @@ import json
 from sqlalchemy import select
 
 from mythjobs.errors import BadRequest, command_not_found
+from mythjobs.model.command import RUN
 from mythjobs.model.life import JobState
 from mythjobs.protocol import responses
 from mythjobs.store import tables as t
-from mythjobs.store.queries.statistics import compute_statistics
-from mythjobs.store.statement import Record, Statement, fetch_records, literal
+from mythjobs.store.expressions import literal
+from mythjobs.store.queries.statistics import compute_statistics, summarize_recent
+from mythjobs.store.statement import Record, Statement, fetch_records
 from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes.commands import read_names
 
 revision = t.command_revision
 
@@ -23,9 +26,16 @@ _READ_QUEUED_COUNTS = Statement(
 )
 
 
-def list_commands(tx: Transaction) -> responses.Commands:
+def list_commands(tx: Transaction, *, statistics: bool = False) -> responses.Commands:
+    """Return all commands; with `statistics` also how the last jobs of each went."""
     query = (
-        select(t.command.c.name, t.command.c.enabled, t.command.c.created_ms, revision)
+        select(
+            t.command.c.name,
+            t.command.c.enabled,
+            t.command.c.created_ms,
+            t.command.c.put_off_ms,
+            revision,
+        )
         .select_from(t.command.join(revision, revision.c.revision_id == t.command.c.revision_id))
         .order_by(t.command.c.name)
     )
@@ -40,15 +50,21 @@ def list_commands(tx: Transaction) -> responses.Commands:
                 "enabled": bool(row["enabled"]),
                 "created_ms": row["created_ms"],
                 "parameters": [each["name"] for each in definition.get("parameters", [])],
+                "put_off_ms": row["put_off_ms"],
+                "recent": _summarize(tx, row) if statistics else None,
             }
         )
     return {"commands": listed}
 
 
+def _summarize(tx: Transaction, row: Record) -> responses.RecentJobs:
+    return summarize_recent(tx, row["command_id"], is_run=row["name"] == RUN)
+
+
 def read_command_row(tx: Transaction, name: str) -> Record:
     rows = fetch_records(tx, select(t.command).where(t.command.c.name == name))
     if not rows:
-        raise command_not_found(name)
+        raise command_not_found(name, read_names(tx).values())
     return rows[0]
 
 
@@ -82,6 +98,7 @@ def read_command(
         "put_off_reason": row["put_off_reason"],
         "definition": json.loads(revised["definition"]),
         "statistics": compute_statistics(tx, row["command_id"]) if statistics else None,
+        "recent": _summarize(tx, row) if statistics else None,
     }
 
 

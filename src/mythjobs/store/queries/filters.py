@@ -11,13 +11,15 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, func, literal_column, select
+from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select
 from sqlalchemy.sql import Select
 
+from mythjobs.errors import NoSuchJob
 from mythjobs.model.life import FINAL, LOST_OFTEN, JobState
 from mythjobs.store import tables as t
+from mythjobs.store.expressions import literal
 from mythjobs.store.queries.commands import read_command_row
-from mythjobs.store.statement import fetch_records, literal
+from mythjobs.store.statement import fetch_records
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches
 
@@ -33,6 +35,7 @@ class JobFilter(NamedTuple):
 
     held: jobs held by a user, or by the master until a user decides.
     lost: jobs held because their attempts were lost several times in a row.
+    since_ms: jobs that have not ended, or that ended at this time or later.
     """
 
     states: Sequence[str] = ()
@@ -42,12 +45,14 @@ class JobFilter(NamedTuple):
     held: bool = False
     ended_before_ms: int | None = None
     lost: bool = False
+    since_ms: int | None = None
 
 
 class _Range(NamedTuple):
-    """Range of one index that is in order of job id, and further conditions on its jobs.
+    """Range of one index, and further conditions on its jobs.
 
-    by: name of the index, None for the primary key. first, last: job ids.
+    by: name of the index, None for the primary key; all but job_ended are in order of job id.
+    first, last: job ids.
     """
 
     by: str | None
@@ -74,7 +79,8 @@ class _Range(NamedTuple):
 
 
 def _find_ranges(tx: Transaction, which: JobFilter) -> list[_Range]:
-    """Return index ranges that together contain each matching job once. Raises NoSuchCommand.
+    """Return index ranges that together contain each matching job once. Raises NoSuchCommand, and
+    NoSuchJob for a batch that is unknown or not yet open.
 
     The ranges contain jobs of batches that are not opened yet, too; callers must exclude them.
     """
@@ -96,6 +102,8 @@ def _find_ranges(tx: Transaction, which: JobFilter) -> list[_Range]:
         return [_Range(None, (j.job_id.in_(_read_live_ids(tx)), *conditions))]
     if which.ended_before_ms is not None:
         states = FINAL.intersection(states or FINAL)
+    elif which.since_ms is not None:
+        return _find_recent_ranges(tx, which.since_ms, command_id, states or set(JobState))
     elif command_id is None and not states:
         return [_Range(None)]
     command_ids = [command_id] if command_id is not None else _read_command_ids(tx, states)
@@ -105,6 +113,24 @@ def _find_ranges(tx: Transaction, which: JobFilter) -> list[_Range]:
         for each in command_ids
         for index, some in _split_states(states or set(JobState))
     ]
+
+
+def _find_recent_ranges(
+    tx: Transaction, since_ms: int, command_id: int | None, states: Collection[JobState]
+) -> list[_Range]:
+    """Return ranges of the jobs in these states that have not ended or ended since `since_ms`.
+
+    The ended ones are read by end time and then sorted: usually they are few of all that ended.
+    """
+    command_ids = [command_id] if command_id is not None else _read_command_ids(tx, states)
+    ranges = []
+    for each in command_ids:
+        if some := FINAL.intersection(states):
+            since = (_in_states(some), j.ended_ms.is_not(None), j.ended_ms >= since_ms)
+            ranges.append(_Range("job_ended", (j.command_id == each, *since)))
+        if some := _OPEN.intersection(states):
+            ranges.append(_Range("job_open", (j.command_id == each, _in_states(some))))
+    return ranges
 
 
 def _conditions(
@@ -128,6 +154,8 @@ def _ended_conditions(which: JobFilter) -> Iterator[ColumnElement[bool]]:
     if which.ended_before_ms is not None:
         yield j.ended_ms.is_not(None)
         yield j.ended_ms < which.ended_before_ms
+    if which.since_ms is not None:
+        yield or_(j.ended_ms.is_(None), j.ended_ms >= which.since_ms)
 
 
 def _in_states(states: Collection[JobState]) -> ColumnElement[bool]:
@@ -154,8 +182,13 @@ def _batch_ranges(
     tx: Transaction, batch_id: int, conditions: tuple[ColumnElement[bool], ...]
 ) -> list[_Range]:
     rows = fetch_records(
-        tx, select(t.batch.c.first_job_id, t.batch.c.jobs).where(t.batch.c.batch_id == batch_id)
+        tx,
+        select(t.batch.c.first_job_id, t.batch.c.jobs).where(
+            t.batch.c.batch_id == batch_id, t.batch.c.opened_ms.is_not(None)
+        ),
     )
+    if not rows:
+        raise NoSuchJob(f"there is no batch {batch_id}")
     return [
         _Range(
             None,

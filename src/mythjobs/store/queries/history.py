@@ -8,7 +8,8 @@ from sqlalchemy import func, select
 
 from mythjobs.model.life import FINAL
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, literal, param
+from mythjobs.store.expressions import literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 job, attempt = t.job, t.attempt

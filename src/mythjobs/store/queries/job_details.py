@@ -15,6 +15,7 @@ from mythjobs.store import tables as t
 from mythjobs.store.queries.jobs import job_to_record, select_visible_jobs
 from mythjobs.store.statement import Record, fetch_records
 from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes.dependencies import SERIAL
 
 
 def read_job(tx: Transaction, job_id: int) -> Record:
@@ -37,7 +38,11 @@ def read_job(tx: Transaction, job_id: int) -> Record:
     return {
         **job_to_record(rows[0]),
         "after": [
-            {"job": each["on_job_id"], "when": each["accept"], "met": bool(each["met"])}
+            {
+                "job": each["on_job_id"],
+                "when": "any" if each["accept"] == SERIAL else each["accept"],
+                "met": bool(each["met"]),
+            }
             for each in after
         ],
         "attempts": _read_attempts(tx, job_id),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
 
 from mythjobs.model.life import JobState
-from mythjobs.scheduler.blocked import JobFacts
+from mythjobs.scheduler.blocked import MAX_NAMED_JOBS, JobFacts, describe_awaited
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Row, Statement, in_list, literal, param
+from mythjobs.store.expressions import in_list, literal, param
+from mythjobs.store.statement import Row, Statement
 from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes.dependencies import UNMET
 
 job = t.job
 
@@ -42,6 +44,11 @@ _READ_QUEUED_AFTER = Statement(
     _SELECT_QUEUED.where(job.c.job_id > param("after_job_id"))
     .order_by(job.c.job_id)
     .limit(param("limit"))
+)
+_READ_AWAITED = Statement(
+    select(t.dependency.c.job_id, t.dependency.c.on_job_id, t.dependency.c.accept)
+    .where(in_list(t.dependency.c.job_id, "job_ids"), t.dependency.c.met == UNMET)
+    .order_by(t.dependency.c.job_id, t.dependency.c.on_job_id)
 )
 _READ_CLASS_IDS = Statement(
     select(job.c.job_id, job.c.class_id).where(in_list(job.c.job_id, "job_ids"))
@@ -74,6 +81,18 @@ def read_queued_after(tx: Transaction, after_job_id: int, limit: int) -> dict[in
     """Return the facts of the next `limit` queued jobs after a job id, in order of id."""
     rows = _READ_QUEUED_AFTER.run(tx, after_job_id=after_job_id, limit=limit)
     return {row[0]: _to_facts(row) for row in rows}
+
+
+def read_awaited(tx: Transaction, facts: Mapping[int, JobFacts]) -> dict[int, str]:
+    """Return a sentence that names the jobs that a job waits for, by job id.
+
+    Jobs that wait for none, or for more than a sentence names, are omitted.
+    """
+    few = [each for each, job in facts.items() if 0 < job.unmet <= MAX_NAMED_JOBS]
+    awaited: dict[int, list[tuple[int, str]]] = {}
+    for job_id, on_job_id, accept in _READ_AWAITED.run(tx, job_ids=few) if few else ():
+        awaited.setdefault(job_id, []).append((on_job_id, accept))
+    return {job_id: describe_awaited(each) for job_id, each in awaited.items()}
 
 
 def _to_facts(row: Row) -> JobFacts:

@@ -16,6 +16,7 @@ from mythjobs.store.queries.filters import JobFilter, find_last_ids
 from mythjobs.store.statement import Record, fetch_records
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import batches
+from mythjobs.store.writes.commands import BEST_EFFORT
 
 j = t.job.c
 
@@ -27,6 +28,7 @@ _JOB_COLUMNS: Final = (
     j.deadline_ms, j.failures, j.losses, t.job_class.c.pin, t.job_class.c.preferred,
     t.job_class.c.labels, t.job_class.c.semaphores, t.job_class.c.limits,
     t.job_class.c.submitter, t.command_revision.c.number, t.command_revision.c.definition,
+    t.attempt.c.started_ms, t.attempt.c.over_ms, t.attempt.c.usage, t.machine.c.name,
 )  # fmt: skip
 
 
@@ -39,12 +41,17 @@ _IS_VISIBLE: Final = or_(
 
 def select_visible_jobs() -> Select[Any]:
     """Return a query for all jobs that are visible to users: without jobs of unopened batches."""
+    job_class, revision, attempt, machine = (
+        t.job_class.c, t.command_revision.c, t.attempt.c, t.machine.c,
+    )  # fmt: skip
+    last_attempt = (attempt.job_id == j.job_id) & (attempt.n == j.attempts)
     return (
         select(*_JOB_COLUMNS)
         .select_from(
-            t.job.join(t.job_class, t.job_class.c.class_id == t.job.c.class_id).join(
-                t.command_revision, t.command_revision.c.revision_id == t.job_class.c.revision_id
-            )
+            t.job.join(t.job_class, job_class.class_id == j.class_id)
+            .join(t.command_revision, revision.revision_id == job_class.revision_id)
+            .outerjoin(t.attempt, last_attempt)
+            .outerjoin(t.machine, machine.machine_id == attempt.machine_id)
         )
         .where(_IS_VISIBLE)
     )
@@ -58,12 +65,15 @@ def list_jobs(
     limit: int = 100,
     before: int | None = None,
     subject: str | None = None,
+    since_ms: int | None = None,
 ) -> Record:
     """Return a page of jobs with ids below `before`, newest first. Raises NoSuchCommand.
 
     The caller must validate `states` and `limit`.
     """
-    which = JobFilter(states=states, command=command, batch=batch, subject=subject)
+    which = JobFilter(
+        states=states, command=command, batch=batch, subject=subject, since_ms=since_ms
+    )
     ids = find_last_ids(tx, which, _IS_VISIBLE, before, limit)
     query = select_visible_jobs().where(j.job_id.in_(ids)).order_by(j.job_id.desc())
     return {
@@ -96,15 +106,34 @@ def job_to_record(row: Record) -> responses.StoredJob:
         "prefer": row["preferred"],
         "labels": json.loads(row["labels"] or "[]"),
         "semaphores": dict(json.loads(row["semaphores"] or "[]")),
-        "limits": json.loads(row["limits"] or "{}"),
+        "limits": _decode_limits(row["limits"]),
         "failures": row["failures"],
         "losses": row["losses"],
         "submitted_ms": row["submitted_ms"],
         "ended_ms": row["ended_ms"],
         "progress": None if progress is None else progress / 10,
         "attempt": row["attempts"],
+        "ran_on": row["name"] or "",
+        "started_ms": row["started_ms"],
+        "run_s": _find_run_s(row),
         "rerun_of": row["rerun_of"],
     }
+
+
+def _find_run_s(row: Record) -> float | None:
+    """Return the run time of the last attempt, once it has ended: as its machine has measured it,
+    or else from the times of its start and its end."""
+    started_ms, over_ms = row["started_ms"], row["over_ms"]
+    if started_ms is None or over_ms is None:
+        return None
+    measured: float | None = json.loads(row["usage"] or "{}").get("wall_s")
+    return (over_ms - started_ms) / 1000 if measured is None else measured
+
+
+def _decode_limits(text: str) -> dict[str, str | int]:
+    limits: dict[str, str | int] = json.loads(text or "{}")
+    limits.pop(BEST_EFFORT, None)  # no limit; the arguments have it
+    return limits
 
 
 def _public_arguments(text: str, command: str) -> Record:

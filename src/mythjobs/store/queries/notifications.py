@@ -15,7 +15,8 @@ from mythjobs.protocol.notify_responses import (
 )
 from mythjobs.store import notify_tables as t
 from mythjobs.store import tables
-from mythjobs.store.statement import Record, Statement, fetch_records, param
+from mythjobs.store.expressions import param
+from mythjobs.store.statement import Record, Statement, fetch_records
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes.channels import REPLACED
 

@@ -11,7 +11,8 @@ from sqlalchemy import select, union_all
 
 from mythjobs.scheduler.order import ReadyJob
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, param
+from mythjobs.store.expressions import param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 job = t.job

@@ -10,7 +10,8 @@ from sqlalchemy import func, literal_column, or_, select
 
 from mythjobs.model.life import FINAL
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.expressions import in_list, literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes.prune import IS_DELETABLE
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import and_, case, delete, func, insert, select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, literal, param
+from mythjobs.store.expressions import literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import upkeep
 from mythjobs.store.writes.upkeep import Upkeep, UpkeepKind
 
-batch, job = t.batch, t.job
+batch, job, meta = t.batch, t.job, t.meta
 
 # Value of job.hold while the job's batch is not open; a user's hold is 1.
 HOLD_UNOPENED = 2
 
 
-_FIND_NEXT_ID = Statement(select(func.coalesce(func.max(batch.c.batch_id), 0) + 1))
+_READ_DELETED_ID = select(meta.c.value).where(meta.c.name == literal("deleted_batch_id"))
+_FIND_LAST_IDS = Statement(
+    select(func.coalesce(func.max(batch.c.batch_id), 0), _READ_DELETED_ID.scalar_subquery())
+)
+_FORGET_DELETED_ID = Statement(delete(meta).where(meta.c.name == literal("deleted_batch_id")))
+_INSERT_META = Statement(insert(meta), meta.c.keys())
 _INSERT = Statement(insert(batch), batch.c.keys())
 _SET_OPENED = Statement(
     update(batch).where(batch.c.batch_id == param("batch_id")).values(opened_ms=param("at_ms"))
@@ -66,7 +74,7 @@ def begin_batch(
 
     opened_ms: None if the batch is opened later; its jobs are invisible before it is opened.
     """
-    batch_id = int(_FIND_NEXT_ID.run(tx)[0][0])
+    batch_id = max(_find_last_ids(tx)) + 1
     _INSERT.run(
         tx,
         batch_id=batch_id,
@@ -80,6 +88,20 @@ def begin_batch(
         cancelled=0,
     )
     return batch_id
+
+
+def _find_last_ids(tx: Transaction) -> tuple[int, int]:
+    """Return the largest id of a batch that is stored, and of one that was deleted."""
+    stored, deleted = _FIND_LAST_IDS.run(tx)[0]
+    return int(stored), int(deleted or 0)
+
+
+def record_deleted(tx: Transaction, batch_ids: Sequence[int]) -> None:
+    """Record that these batches have been deleted, so that no other batch gets their ids."""
+    last_id = max(batch_ids, default=0)
+    if last_id > _find_last_ids(tx)[1]:
+        _FORGET_DELETED_ID.run(tx)
+        _INSERT_META.run(tx, name="deleted_batch_id", value=str(last_id))
 
 
 def open_batch(

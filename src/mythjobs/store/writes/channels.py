@@ -11,7 +11,8 @@ from sqlalchemy import delete, func, insert, not_, select, update
 
 from mythjobs.store import notify_tables as t
 from mythjobs.store import tables
-from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.expressions import in_list, literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 channel, message, meta = t.channel, t.channel_message, tables.meta

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import delete, insert, select
 
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, param
+from mythjobs.store.expressions import param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 usage = t.command_usage

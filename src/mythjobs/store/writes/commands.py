@@ -11,7 +11,8 @@ from sqlalchemy import delete, func, insert, select, update
 from mythjobs.model.command import RUN
 from mythjobs.model.life import FINAL
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.expressions import in_list, literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import counters
 
@@ -19,6 +20,8 @@ command, revision, job_class = t.command, t.command_revision, t.job_class
 
 # Definition of the built-in command "run". It has no argv, because each job has its own program.
 RUN_DEFINITION: Final = {"name": RUN, "summary": "Ad-hoc jobs of `mythjobs run`"}
+# Key in the limits of a job class, with the value true: its jobs are ad-hoc runs with best_effort.
+BEST_EFFORT: Final = "best_effort"
 
 
 class CommandRevision(NamedTuple):

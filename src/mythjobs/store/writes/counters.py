@@ -9,7 +9,8 @@ from sqlalchemy import insert, update
 
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, param
+from mythjobs.store.expressions import param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 _ADD = Statement(

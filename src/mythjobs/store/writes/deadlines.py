@@ -6,7 +6,8 @@ from sqlalchemy import exists, select
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, literal, param
+from mythjobs.store.expressions import literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes.batches import HOLD_UNOPENED
 

@@ -8,7 +8,8 @@ from sqlalchemy import select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, literal, param
+from mythjobs.store.expressions import literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 job = t.job

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from sqlalchemy import insert, select
 
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, in_list, param
+from mythjobs.store.expressions import in_list, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 

@@ -13,7 +13,8 @@ from sqlalchemy import select, update
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.expressions import in_list, literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import jobs
 from mythjobs.store.writes.batches import HOLD_UNOPENED

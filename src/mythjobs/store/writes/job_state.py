@@ -12,7 +12,8 @@ from sqlalchemy import insert, update
 
 from mythjobs.model.life import FINAL, JobEvent, JobState, sources, target
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.expressions import in_list, literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import outputs
 

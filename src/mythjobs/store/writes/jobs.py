@@ -10,7 +10,8 @@ from sqlalchemy import func, insert, select, update
 from mythjobs.model.life import JobState
 from mythjobs.scheduler.order import ReadyJob, deadline_order
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.expressions import in_list, literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 job, meta = t.job, t.meta
@@ -55,6 +56,21 @@ class NewJob(NamedTuple):
         )
 
 
+class JobSettings(NamedTuple):
+    """Columns of a queued job that users can change, and the reason that is stored with them."""
+
+    job_id: int
+    class_id: int
+    arguments: str
+    subject: str | None
+    priority: int
+    not_before_ms: int | None
+    deadline_ms: int | None
+    comment: str
+    reason_code: str
+    reason: str
+
+
 class JobFlags(NamedTuple):
     """Columns of a job that the handlers of actions on jobs read."""
 
@@ -91,6 +107,12 @@ _SET_PRIORITY = Statement(
     update(job)
     .where(in_list(job.c.job_id, "job_ids"), job.c.state == literal(JobState.QUEUED))
     .values(priority=param("priority"))
+)
+_CHANGE = Statement(
+    update(job)
+    .where(job.c.job_id == param("job_id"), job.c.state == literal(JobState.QUEUED))
+    .values({name: param(name) for name in (*JobSettings._fields[1:], "deadline_order")}),
+    unique_rows=True,
 )
 _REQUEST_STOP = Statement(
     update(job).where(in_list(job.c.job_id, "job_ids")).values(stop_requested=param("by"))
@@ -152,6 +174,14 @@ def release(tx: Transaction, job_ids: Sequence[int]) -> None:
 def set_priority(tx: Transaction, job_ids: Sequence[int], priority: int) -> None:
     """Change the priority of the given jobs if they are queued."""
     _SET_PRIORITY.run(tx, job_ids=list(job_ids), priority=priority)
+
+
+def change(tx: Transaction, rows: Sequence[JobSettings]) -> None:
+    """Replace settings of jobs, each in one row, that are queued. The caller updates their
+    readiness."""
+    _CHANGE.run_many(
+        tx, [row._asdict() | {"deadline_order": deadline_order(row.deadline_ms)} for row in rows]
+    )
 
 
 def request_stop(tx: Transaction, job_ids: Sequence[int], by: str) -> None:

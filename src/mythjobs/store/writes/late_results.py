@@ -9,7 +9,8 @@ from sqlalchemy import func, select, update
 
 from mythjobs.model.life import JobEvent, JobState, sources, target
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.expressions import in_list, literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import outputs
 from mythjobs.store.writes.job_state import AttemptEnd, count_ended, count_transitions

@@ -9,7 +9,8 @@ from sqlalchemy import func, insert, select, update
 
 from mythjobs.model.machine_control import MachineControl
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, param
+from mythjobs.store.expressions import param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 machine, footprint, attempt, job = t.machine, t.footprint, t.attempt, t.job

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import delete, func, insert, select, update
 
 from mythjobs.store import notify_tables as t
-from mythjobs.store.statement import Row, Statement, in_list, param
+from mythjobs.store.expressions import in_list, param
+from mythjobs.store.statement import Row, Statement
 from mythjobs.store.transaction import Transaction
 
 notification, snooze = t.notification, t.snooze

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from sqlalchemy import delete, insert, select, update
 
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, in_list, param
+from mythjobs.store.expressions import in_list, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 kept_output, attempt = t.kept_output, t.attempt

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 from sqlalchemy import delete, insert, select
 
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, param
+from mythjobs.store.expressions import param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 override = t.window_override

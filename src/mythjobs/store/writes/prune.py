@@ -9,9 +9,10 @@ from sqlalchemy import and_, delete, exists, func, literal_column, not_, or_, se
 
 from mythjobs.model.life import FINAL
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.expressions import in_list, literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
-from mythjobs.store.writes import outputs
+from mythjobs.store.writes import batches, outputs
 
 job, batch, dependency = t.job, t.batch, t.dependency
 dependent = job.alias("dependent")
@@ -53,12 +54,14 @@ _DELETE_JOBS = Statement(
     .returning(job.c.command_id, job.c.state, func.coalesce(job.c.batch_id, literal_column("0")))
 )
 _DELETE_EMPTY_BATCHES = Statement(
-    delete(batch).where(
+    delete(batch)
+    .where(
         in_list(batch.c.batch_id, "batch_ids"),
         ~exists().where(
             job.c.job_id >= batch.c.first_job_id, job.c.job_id < batch.c.first_job_id + batch.c.jobs
         ),
     )
+    .returning(batch.c.batch_id)
 )
 _DELETE_FIRST_ATTEMPTS = Statement(
     delete(t.attempt).where(
@@ -92,7 +95,9 @@ def delete_jobs(tx: Transaction, job_ids: Sequence[int]) -> int:
     for command_id, state, batch_id in _DELETE_JOBS.run(tx, job_ids=ids):
         tx.job_count_changes[command_id, state] -= 1
         batch_ids.add(batch_id)
-    _DELETE_EMPTY_BATCHES.run(tx, batch_ids=sorted(batch_ids))
+    deleted = _DELETE_EMPTY_BATCHES.run(tx, batch_ids=sorted(batch_ids))
+    if deleted:
+        batches.record_deleted(tx, [row[0] for row in deleted])
     return len(ids)
 
 

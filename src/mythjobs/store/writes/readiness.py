@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, and_, case, func, literal_column, select, 
 
 from mythjobs.model.life import JobState
 from mythjobs.store import tables as t
-from mythjobs.store.statement import JsonItem, Statement, in_list, json_rows, literal, param
+from mythjobs.store.expressions import JsonItem, in_list, json_rows, literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 job = t.job

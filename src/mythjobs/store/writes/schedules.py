@@ -9,7 +9,8 @@ from typing import NamedTuple
 from sqlalchemy import delete, insert, select, update
 
 from mythjobs.store import schedule_tables as t
-from mythjobs.store.statement import Statement, param
+from mythjobs.store.expressions import param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 schedule, tick = t.schedule, t.schedule_tick
@@ -103,15 +104,20 @@ def add(
 
 
 def redefine(
-    tx: Transaction, schedule_id: int, definition: dict[str, object], *, at_ms: int
+    tx: Transaction,
+    schedule_id: int,
+    definition: dict[str, object],
+    *,
+    at_ms: int,
+    cursor_ms: int,
 ) -> None:
-    """Replace a definition. Its ticks after `at_ms` are to come."""
+    """Replace a definition at `at_ms`. Its ticks after `cursor_ms` are to be decided."""
     _REDEFINE.run(
         tx,
         schedule_id=schedule_id,
         definition=json.dumps(definition, ensure_ascii=False),
         changed_ms=at_ms,
-        cursor_ms=at_ms,
+        cursor_ms=cursor_ms,
     )
 
 

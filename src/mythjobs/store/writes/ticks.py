@@ -10,14 +10,15 @@ from sqlalchemy import case, delete, exists, func, insert, select, update
 from mythjobs.model.tick import TickOutcome
 from mythjobs.store import schedule_tables as t
 from mythjobs.store import tables
-from mythjobs.store.statement import Statement, in_list, literal, param
+from mythjobs.store.expressions import in_list, literal, param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 tick, job, attempt = t.schedule_tick, tables.job, tables.attempt
 
 # Number of rows that are kept of each schedule.
 KEPT_ROWS: Final = 1000
-# Number of ticks in the row of a job that a user submitted now, besides the calendar.
+# Value of the column `ticks` for a job that a user submitted by `schedule run`, without a tick.
 NOT_OF_CALENDAR: Final = 0
 
 

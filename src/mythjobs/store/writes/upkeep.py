@@ -9,7 +9,8 @@ from typing import NamedTuple
 from sqlalchemy import delete, func, insert, select, update
 
 from mythjobs.store import tables as t
-from mythjobs.store.statement import Statement, param
+from mythjobs.store.expressions import param
+from mythjobs.store.statement import Statement
 from mythjobs.store.transaction import Transaction
 
 upkeep = t.upkeep

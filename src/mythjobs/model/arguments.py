@@ -53,6 +53,12 @@ def check_arguments(command: Command, given: Mapping[str, object]) -> dict[str, 
 
     Raises BadRequest for a missing, unknown or invalid parameter.
     """
+    # Unknown names first: a misspelt one is the cause if another is missing.
+    names = [each.name for each in command.parameters]
+    for name in given:
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise BadRequest(f'{command.name} has no parameter "{name}"; it has {known}')
     values: dict[str, str] = {}
     for parameter in command.parameters:
         name = parameter.name
@@ -61,7 +67,9 @@ def check_arguments(command: Command, given: Mapping[str, object]) -> dict[str, 
             if parameter.default is not None:
                 values[name] = parameter.default
             elif parameter.required:
-                raise BadRequest(f'{command.name} requires the parameter "{name}"; give {name}=…')
+                raise BadRequest(
+                    f'{command.name} requires the parameter "{name}"; give --param {name}=…'
+                )
             else:
                 values[name] = ""
             continue
@@ -71,10 +79,6 @@ def check_arguments(command: Command, given: Mapping[str, object]) -> dict[str, 
             values[name] = check_value(parameter, str(value))
         except ValueError as error:
             raise BadRequest(f'parameter "{name}": {error}') from None
-    for name in given:
-        if name not in values:
-            known = ", ".join(values) or "none"
-            raise BadRequest(f'{command.name} has no parameter "{name}"; it has {known}')
     _check_leading_dashes(command, values)
     return values
 

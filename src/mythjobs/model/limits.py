@@ -49,13 +49,29 @@ class Usage:
     def cpu_s(self) -> float:
         return self.user_s + self.system_s
 
+    @property
+    def active_s(self) -> float:
+        """Run time in seconds without frozen time. A false report may have more of that."""
+        return max(self.wall_s - self.frozen_s, 0.0)
+
 
 _USAGE_FIELDS = frozenset(field.name for field in dataclasses.fields(Usage))
 
 
+# Larger figures cannot be added up.
+_MAX_FIGURE = 2**53
+# The store has run times in microseconds, of 64 bits. 136 years.
+_MAX_TIME_S = 2**32
+
+
 def usage_from_json(value: dict[str, object]) -> Usage:
-    """Parse usage. Unknown fields are ignored, missing ones get defaults. Raises ValueError."""
+    """Parse usage. Unknown fields are ignored, missing ones get defaults, figures are clamped to
+    [0, 2^53], times to [0, 2^32] seconds. Raises ValueError."""
     known = {name: given for name, given in value.items() if name in _USAGE_FIELDS}
-    if any(not isinstance(given, int | float) for given in known.values()):
-        raise ValueError(f"invalid usage: {value!r}")
+    for name, given in known.items():
+        if not isinstance(given, int | float) or given != given:
+            raise ValueError(f"invalid usage: {value!r}")
+        limit = _MAX_TIME_S if name.endswith("_s") else _MAX_FIGURE
+        if not 0 <= given <= limit:
+            known[name] = min(max(given, 0), limit)
     return Usage(**known)  # type: ignore[arg-type]

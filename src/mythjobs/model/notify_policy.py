@@ -67,4 +67,4 @@ def check_heartbeat_url(url: str) -> None:
     except ValueError:  # the port, or the brackets of an IPv6 address
         valid = False
     if not valid or len(url) > _MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError("is no URL to call; write it like https://hc-ping.com/UUID")
+        raise ValueError("is not a URL to call; write it like https://hc-ping.com/UUID")

@@ -9,7 +9,7 @@ from typing import Final
 MAX_WALL_MS: Final = 253_402_300_799_999
 
 # A hundred years: the sum of an instant and a duration is a valid instant.
-_MAX_DURATION_S: Final = 36_500 * 86_400.0
+MAX_DURATION_S: Final = 36_500 * 86_400.0
 # Sizes are parsed as float, which is exact up to this one. JSON programs have the same limit.
 _MAX_SIZE_BYTES: Final = 2**53
 
@@ -35,7 +35,7 @@ def parse_duration(text: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text.strip():
         raise ValueError(f'"{text}" is not a duration; write it like "90s", "10m" or "1h30m"')
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    if seconds > _MAX_DURATION_S:
+    if seconds > MAX_DURATION_S:
         raise ValueError(f'"{text[:50]}" is too long; the longest duration is 36500d')
     return seconds
 

@@ -23,7 +23,7 @@ _RANGE: Final = re.compile(
 )
 _TIME: Final = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII)
 _DAY_MINUTES: Final = 24 * 60
-_SYNTAX: Final = 'write it like "mon-fri 22:00-06:00", "sat,sun 00:00-24:00 at most 1"'
+_SYNTAX: Final = 'write it like "02:00-05:00" or "mon-fri 22:00-06:00"'
 
 
 class Range(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
+from mythjobs.errors import suggest_names
 from mythjobs.model.units import humanize_duration
 from mythjobs.model.zone import format_local_time
 from mythjobs.scheduler.capacity import free_slots
@@ -15,6 +16,10 @@ from mythjobs.scheduler.eligibility import (
     Requirements,
 )
 
+DEPENDENCY: Final = "dependency"
+# Most jobs that the reason of a job that waits for them names.
+MAX_NAMED_JOBS: Final = 5
+_AWAITED_ENDS: Final = {"ok": "to succeed", "failure": "to fail"}
 NO_SUCH_MACHINE: Final = "no_such_machine"
 # Code of a job whose input files no machine can read that may run it.
 NOT_VISIBLE: Final = "not_visible"
@@ -69,10 +74,27 @@ def find_job_wait(job: JobFacts, now_ms: int) -> tuple[str, str] | None:
         return "not_before", f"waits for its start time (in {humanize_duration(left_s)}){after}"
     if job.unmet:
         jobs = "another job" if job.unmet == 1 else f"{job.unmet} other jobs"
-        return "dependency", f"waits for {jobs} to end"
+        return DEPENDENCY, f"waits for {jobs} to end"
     if not job.ready and job.subject is not None:
         return "subject_taken", f"another job about {job.subject} comes first"
     return None
+
+
+def describe_awaited(awaited: Sequence[tuple[int, str]]) -> str:
+    """Return the sentence of a job that waits for others: their ids, and how each must end."""
+    named = [f"job {job_id} {_AWAITED_ENDS.get(when, 'to end')}" for job_id, when in awaited]
+    return f"waits for {' and '.join(filter(None, (', '.join(named[:-1]), named[-1])))}"
+
+
+def name_awaited(reason: tuple[str, str], awaited: str | None) -> tuple[str, str]:
+    """Return the reason, with the sentence `awaited` if it is that the job waits for others."""
+    return (DEPENDENCY, awaited) if awaited and reason[0] == DEPENDENCY else reason
+
+
+def describe_unmet(job_id: int, state: str) -> str:
+    """Return why a job was cancelled that depends on a job that has ended in another way."""
+    ended = "was cancelled" if state == "cancelled" else state
+    return f"the job depends on job {job_id}, which {ended}"
 
 
 def find_command_stop(requirements: Requirements, now_ms: int) -> tuple[str, str] | None:
@@ -150,7 +172,12 @@ def _describe(
         case "pin":
             sentence = f"the job is pinned to {requirements.pin}, which does not allow {command}"
             return f"will wait: {sentence}"
-        case "labels" | "limits" | "zone":
+        case "labels":
+            present = {label for each in candidates for label in _present_labels(each)}
+            unknown = [each for each in requirements.labels if each not in present]
+            similar = "".join(suggest_names(each, present) for each in unknown)
+            return f"will wait: no machine can run it: {details}{similar}"
+        case "limits" | "zone":
             return f"will wait: no machine can run it: {details}"
         case "connected":
             return f"waits for a machine that allows it: {names} (not connected)"
@@ -168,6 +195,11 @@ def _describe(
             return f"waits for a free slot on {full}"
         case _:
             return f"waits: {details}"
+
+
+def _present_labels(candidate: Candidate) -> set[str]:
+    policy, found = candidate.machine.policy, candidate.machine.found_labels
+    return {*policy.labels, *found - {*policy.no_labels}}
 
 
 def _describe_opening(requirements: Requirements, candidates: Sequence[Candidate]) -> str:

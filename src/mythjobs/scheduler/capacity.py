@@ -129,14 +129,14 @@ def is_short(typical_s: float | None) -> bool:
     return typical_s is not None and typical_s <= PREFETCH_S
 
 
-def units_in_use(units: Units, freed_by_freeze: Collection[str], *, frozen: bool) -> Units:
+def units_in_use(units: Units, freed_by_freeze: Collection[str], *, is_frozen: bool) -> Units:
     """Return the semaphore units that a live attempt uses.
 
     freed_by_freeze: semaphores whose units an attempt releases while frozen. When thawed it uses
     them again at once, even if that exceeds the semaphore's size; then no other job that needs
     the semaphore starts until enough units are free.
     """
-    if not frozen or not freed_by_freeze:
+    if not is_frozen or not freed_by_freeze:
         return units
     return tuple(each for each in units if each[0] not in freed_by_freeze)
 

@@ -179,8 +179,11 @@ def _find_limits_hint(missing: Sequence[str], requirements: Requirements) -> str
     if not set(missing) <= set(TREE_LIMITS):
         return ""
     if requirements.command == RUN:  # it has no definition
-        return "; cancel the job, and run it without these limits"
-    return "; best_effort = true starts the job without these limits"
+        return (
+            "; cancel the job, and run it without these limits, or with --best-effort, which only "
+            "samples them"
+        )
+    return "; with best_effort = true the job starts, and these limits are only sampled"
 
 
 def _check_zone(candidate: Candidate) -> str:

@@ -71,7 +71,7 @@ class _LiveJob:
     started_ms: int | None = None  # None: leased, waits on the machine for a slot
     left_ms: int = 0  # run time that is left at `since_ms`
     since_ms: int = 0
-    frozen: bool = False
+    is_frozen: bool = False
     cut: bool = False
 
 
@@ -141,7 +141,7 @@ class _Replay:
                     del self._live[job_id]
                     self._enqueue(live.job)
                 continue
-            if not live.frozen:
+            if not live.is_frozen:
                 live.left_ms -= self._now_ms - live.since_ms
             live.since_ms = self._now_ms
             if live.left_ms <= 0:
@@ -149,7 +149,7 @@ class _Replay:
                 continue
             closing = "finish" if live.settings.hours is None else live.settings.hours.closing
             if closing == "freeze":
-                live.frozen = is_closed
+                live.is_frozen = is_closed
             elif is_closed and closing == "requeue":
                 del self._live[job_id]
                 self._enqueue(live.job)
@@ -225,7 +225,7 @@ class _Replay:
         if self._submits:
             times.append(self._submits[0][0])
         for live in self._live.values():
-            if live.started_ms is not None and not live.frozen:
+            if live.started_ms is not None and not live.is_frozen:
                 times.append(self._now_ms + live.left_ms)
             window = self._live_window(live)
             if window is not None and window.until_ms is not None:
@@ -262,7 +262,7 @@ class _Replay:
         for live in self._live.values():
             requirements = self._scenario.requirements[live.job.class_id]
             units = units_in_use(
-                requirements.semaphores, self._scenario.freed_by_freeze, frozen=live.frozen
+                requirements.semaphores, self._scenario.freed_by_freeze, is_frozen=live.is_frozen
             )
             yield RunningAttempt(live.machine_id, requirements.command_id, units)
 

@@ -47,6 +47,16 @@ class DueTicks(NamedTuple):
     more: bool = False
 
 
+# What a field may have, by cronsim's message about another value.
+_FIELD_VALUES: Final = {
+    "Bad minute": "0 to 59",
+    "Bad hour": "0 to 23",
+    "Bad day-of-month": "1 to 31 as the month has, L or LW",
+    "Bad month": "1 to 12 or jan to dec",
+    "Bad day-of-week": "0 to 7 or sun to sat, 1#2 or 5L",
+}
+
+
 def check_when(schedule: Schedule) -> Schedule:
     """Return the schedule if its cron expressions are valid. Raises DefinitionError otherwise."""
     if isinstance(schedule.when, Cron):
@@ -64,9 +74,9 @@ def check_expression(text: str) -> None:
         # From 2000 on: 29 February occurs in the first 50 years that cronsim searches.
         next(CronSim(text, dt.datetime(2000, 1, 1)))  # noqa: DTZ001 (a local time)
     except (CronSimError, ValueError, AssertionError) as error:
-        raise DefinitionError(
-            "cron", f'"{text}" is not a cron expression: {str(error) or "bad step"}'
-        ) from None
+        why = str(error) or "bad step"
+        why += f" ({_FIELD_VALUES[why]})" if why in _FIELD_VALUES else ""
+        raise DefinitionError("cron", f'"{text}" is not a cron expression: {why}') from None
     except StopIteration:
         raise DefinitionError("cron", f'"{text}" never matches a date') from None
 

@@ -85,11 +85,13 @@ def test_defaults_are_used_and_a_missing_argument_is_refused() -> None:
     assert a.check_arguments(command, {"source": "/a"}) == {"source": "/a", "n": "3", "note": ""}
     given = {"source": "/a", "n": 4, "note": None}
     assert a.check_arguments(command, given) == {"source": "/a", "n": "4", "note": ""}
-    assert error_of(command, n=4) == 'flag requires the parameter "source"; give source=…'
+    assert error_of(command, n=4) == 'flag requires the parameter "source"; give --param source=…'
 
 
 def test_an_unknown_argument_is_refused_with_the_known_ones() -> None:
     command = a_command(SOURCE, Parameter("n", default="3"))
+    # Seen: the misspelt name was not mentioned, but only that the right one was missing.
+    assert error_of(command, sourc="/a") == 'flag has no parameter "sourc"; it has source, n'
     assert error_of(command, source="/a", m=1) == ('flag has no parameter "m"; it has source, n')
     assert error_of(a_command(), m=1) == 'flag has no parameter "m"; it has none'
 

@@ -22,3 +22,10 @@ def test_usage_with_a_value_that_is_no_number_is_refused(given: dict[str, Any]) 
     with pytest.raises(ValueError) as caught:
         usage_from_json(given)
     assert str(caught.value) == f"invalid usage: {given!r}"
+
+
+def test_figures_that_no_program_can_have_are_clamped() -> None:
+    usage = usage_from_json({"wall_s": 1e308, "user_s": -1.0, "peak_bytes": 2**70})
+    assert usage == Usage(wall_s=2**32, user_s=0, peak_bytes=2**53)
+    with pytest.raises(ValueError, match="invalid usage"):
+        usage_from_json({"wall_s": float("nan")})

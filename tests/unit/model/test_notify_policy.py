@@ -54,7 +54,7 @@ def test_invalid_settings_name_their_key(table: dict[str, object], key: str) -> 
 def test_a_schedule_has_a_heartbeat_url() -> None:
     table = {"name": "n", "command": "c", "every": "1h", "heartbeat": "https://hc.example/x"}
     assert schedule_from_table(table).heartbeat == "https://hc.example/x"
-    with pytest.raises(DefinitionError, match="heartbeat: is no URL"):
+    with pytest.raises(DefinitionError, match="heartbeat: is not a URL"):
         schedule_from_table(table | {"heartbeat": "x"})
 
 

@@ -71,8 +71,8 @@ FAILURES = "retry.failures: must be a whole number from 0 to 1000"
         (
             p.read_windows,
             ["22-6"],
-            'windows.open: "22-6" is not a range of hours; write it like "mon-fri 22:00-06:00", '
-            '"sat,sun 00:00-24:00 at most 1"',
+            'windows.open: "22-6" is not a range of hours; write it like "02:00-05:00" or '
+            '"mon-fri 22:00-06:00"',
         ),
         (
             p.read_windows,

@@ -26,7 +26,7 @@ def test_a_range_is_parsed(text: str, expected: Range) -> None:
     assert parse_range(text) == expected
 
 
-SYNTAX = 'write it like "mon-fri 22:00-06:00", "sat,sun 00:00-24:00 at most 1"'
+SYNTAX = 'write it like "02:00-05:00" or "mon-fri 22:00-06:00"'
 DAYS = "write mon, tue, wed, thu, fri, sat, sun, ranges like mon-fri, or none for every day"
 LEVELS = 'write "at most 2", "off", or nothing for full'
 

@@ -150,6 +150,11 @@ NAS = a_class(semaphores=(("nas", 1),))
             "will wait: no machine can run it: attic has no label gpu; den has no label big, gpu",
         ),
         (
+            [a_candidate(requirements=a_class(labels=("gpuu",)), found_labels=frozenset({"gpu"}))],
+            "no_label",
+            'will wait: no machine can run it: attic has no label gpuu (did you mean "gpu"?)',
+        ),
+        (
             [a_candidate(requirements=a_class(capabilities=("leases",)))],
             "not_enforceable",
             "will wait: no machine can run it: attic cannot enforce leases by itself",

@@ -102,9 +102,9 @@ def test_the_number_of_further_leases_is_bounded() -> None:
 
 def test_a_frozen_attempt_releases_the_units_of_some_semaphores() -> None:
     units = (("nas", 2), ("gpu", 1))
-    assert units_in_use(units, {"nas"}, frozen=True) == (("gpu", 1),)
-    assert units_in_use(units, {"nas"}, frozen=False) == units
-    assert units_in_use(units, (), frozen=True) == units
+    assert units_in_use(units, {"nas"}, is_frozen=True) == (("gpu", 1),)
+    assert units_in_use(units, {"nas"}, is_frozen=False) == units
+    assert units_in_use(units, (), is_frozen=True) == units
 
 
 def test_running_attempts_are_counted_by_machine_command_and_semaphore() -> None:

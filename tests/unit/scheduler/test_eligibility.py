@@ -126,11 +126,12 @@ def test_a_limit_that_a_machine_cannot_enforce_breaks_a_rule_unless_best_effort_
     bare = a_machine(can=frozenset())
     assert broken_rules(a_class(), bare, settings) == {
         "limits": "cannot enforce memory by itself; "
-        "best_effort = true starts the job without these limits"
+        "with best_effort = true the job starts, and these limits are only sampled"
     }
     # `mythjobs run` has no definition in which to set that.
     assert broken_rules(a_class(command="run"), bare, settings) == {
-        "limits": "cannot enforce memory by itself; cancel the job, and run it without these limits"
+        "limits": "cannot enforce memory by itself; cancel the job, and run it without these "
+        "limits, or with --best-effort, which only samples them"
     }
     assert broken_rules(a_class(best_effort=True), bare, settings) == {}
     assert broken_rules(a_class(), a_machine(), settings) == {}
@@ -311,8 +312,8 @@ def test_hours_without_freeze_need_only_windows() -> None:
     assert broken_rules(a_class(), able, hours("00:00-24:00")) == {}
     every = Bounds(cpu_s=1, idle_s=1, memory_bytes=1, processes=1)
     assert broken_rules(a_class(), bare, e.EffectiveSettings(bounds=every)) == {
-        "limits": "cannot enforce cpu, idle, memory, processes by itself; best_effort = true "
-        "starts the job without these limits"
+        "limits": "cannot enforce cpu, idle, memory, processes by itself; with best_effort = "
+        "true the job starts, and these limits are only sampled"
     }
     limits = e.EffectiveSettings(bounds=Bounds(memory_bytes=1, output_bytes=1))
     assert broken_rules(a_class(), bare, limits) == {

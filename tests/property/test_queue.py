@@ -135,7 +135,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert (result["done"], result["state"]) == ("cancelled", "cancelled")
             job.state = "cancelled"
         else:
-            assert result["done"] == "stopping"
+            assert result["done"] == ("already stopping" if job.cancelled else "stopping")
             job.cancelled = True
         self._settle()
 
@@ -145,7 +145,8 @@ class QueueMachine(RuleBasedStateMachine):
             return
         job = self._pick(pick)
         result = self._act("hold", job)
-        assert result["done"] == ("held" if job.state == "queued" else "")
+        done = "already held" if job.hold else "held"
+        assert result["done"] == (done if job.state == "queued" else "")
         if job.state == "queued":
             job.hold = True
         self._settle()
@@ -157,7 +158,8 @@ class QueueMachine(RuleBasedStateMachine):
         job = self._pick(pick)
         result = self._act("release", job)
         is_held = job.state == "queued" and job.hold
-        assert result["done"] == ("released" if is_held else "")
+        done = "released" if is_held else "is not held"
+        assert result["done"] == ("" if job.has_ended else done)
         if is_held:
             job.hold = False
         self._settle()
@@ -171,7 +173,11 @@ class QueueMachine(RuleBasedStateMachine):
         if job.state != "running":
             assert "not running" in result["error"]
             return
-        assert (result["done"], result["error"]) == ("pausing" if pause else "resuming", "")
+        if pause:
+            done = "is paused already" if job.paused else "pausing"
+        else:
+            done = "resuming" if job.paused else "is not paused by a user"
+        assert (result["done"], result["error"]) == (done, "")
         job.paused = pause
         self._settle()
 

@@ -23,6 +23,8 @@ _CHUNK_HEADER: Final = struct.Struct(">QQ")
 MAX_CHUNK_BYTES: Final = 64 * 1024
 TRANSFER_WINDOW_BYTES: Final = 256 * 1024
 _SPLIT_ABOVE_BYTES: Final = m.MAX_FRAME_BYTES // 4
+# Longest description of an invalid message.
+_MAX_QUOTED: Final = 300
 
 _encode = msgspec.json.Encoder().encode
 _handshake_decoder: msgspec.json.Decoder[HandshakeMessage] = msgspec.json.Decoder(HandshakeMessage)
@@ -84,4 +86,7 @@ def _decode(decoder: msgspec.json.Decoder[T], data: bytes | str) -> T:
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ProtocolError(f"invalid message: {error}") from None
+        # msgspec quotes an unknown type, which may have megabytes and line breaks.
+        what = str(error)
+        what = what if what.isprintable() else ascii(what)
+        raise ProtocolError(f"invalid message: {what[:_MAX_QUOTED]}") from None

@@ -34,8 +34,11 @@ class JoinRequestList(TypedDict):
 
 
 class JoinAnswer(TypedDict):
+    """new: false if the machine had joined before, and keeps the rights that it had."""
+
     name: str
     approved: bool
+    new: bool
 
 
 class MachineName(TypedDict):
@@ -43,10 +46,12 @@ class MachineName(TypedDict):
 
 
 class Joined(TypedDict):
-    """name: of the machine that joined. master_key: the master's public key in hex."""
+    """name: of the machine that joined. master_key: the master's public key in hex. new: false if
+    the machine had joined before, and keeps the name and the rights that it had."""
 
     name: str
     master_key: str
+    new: bool
 
 
 class JoinStarted(TypedDict):

@@ -5,10 +5,22 @@ Change docs/protocol.md first. Within a version, fields may only be added.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
+from mythjobs.protocol.numbers import (
+    Cores,
+    Count,
+    Duration,
+    HeartbeatInterval,
+    Instant,
+    Integer,
+    LeaseDuration,
+    Number,
+    Size,
+    WallInstant,
+)
 from mythjobs.protocol.run_spec import HoursSpec, RunSpec
 from mythjobs.protocol.scaling import FootprintRow, Headroom, LoadReport, MachineDescription
 
@@ -45,8 +57,8 @@ class Challenge(Struct, tag="challenge", frozen=True):
     """First message, from the master: nonce and key (32 bytes each, in hex), protocol versions."""
 
     nonce: str
-    oldest: int
-    newest: int
+    oldest: Number
+    newest: Number
     master_key: str
 
 
@@ -59,14 +71,14 @@ class Hello(Struct, tag="hello", frozen=True):
     not part of what is signed, as an older master does not know them: TLS protects them.
     """
 
-    version: int
+    version: Number
     machine_key: str
     nonce: str
     signature: str
     name: str
     boot_id: str
     incarnation: str
-    cores: int
+    cores: Cores
     program: str = ""
     zone: str = ""
     can: list[str] = field(default_factory=list)
@@ -81,7 +93,7 @@ class Control(Struct, frozen=True):
 
     drained: bool = False
     paused: bool = False
-    until_ms: int | None = None
+    until_ms: WallInstant | None = None
 
 
 class Welcome(Struct, tag="welcome", frozen=True):
@@ -93,11 +105,11 @@ class Welcome(Struct, tag="welcome", frozen=True):
     replayed to it as the master's.
     """
 
-    version: int
+    version: Number
     signature: str
-    machine_id: int
-    jobs: int
-    heartbeat_s: float = HEARTBEAT_S
+    machine_id: Number
+    jobs: Count
+    heartbeat_s: HeartbeatInterval = HEARTBEAT_S
     footprints: dict[str, FootprintRow] = field(default_factory=dict)
     control: Control | None = None
     can: list[str] = field(default_factory=list)
@@ -117,9 +129,13 @@ class HeldAttempt(Struct, frozen=True, array_like=True):
     """An attempt that the machine has. `state`: leased, running, or ended (until the master has
     acknowledged the end)."""
 
-    job: int
-    n: int
+    job: Number
+    n: Number
     state: str
+
+
+# A machine has at most as many attempts as slots, and some that it starts next.
+HeldAttempts = Annotated[list[HeldAttempt], Meta(max_length=2**16)]
 
 
 class Heartbeat(Struct, tag="hb", frozen=True):
@@ -129,22 +145,22 @@ class Heartbeat(Struct, tag="hb", frozen=True):
     wall clock, used only to show clock skew.
     """
 
-    hb: int
-    held: list[HeldAttempt] = field(default_factory=list)
-    wall_ms: int | None = None
+    hb: Number
+    held: HeldAttempts = field(default_factory=list)
+    wall_ms: Instant | None = None
 
 
 class Started(Struct, tag="started", frozen=True):
-    job: int
-    n: int
-    at_ms: int
+    job: Number
+    n: Number
+    at_ms: Instant
 
 
 class Frozen(Struct, tag="frozen", frozen=True):
     """Causes that keep an attempt frozen (user, window, pressure); an empty list means thawed."""
 
-    job: int
-    n: int
+    job: Number
+    n: Number
     holders: list[str]
 
 
@@ -154,8 +170,8 @@ class Progress(Struct, tag="progress", frozen=True):
     eta_s: seconds until the job's end, counted from when the agent sent this message.
     """
 
-    job: int
-    n: int
+    job: Number
+    n: Number
     percent: float | None = None
     comment: str | None = None
     eta_s: float | None = None
@@ -172,13 +188,13 @@ class Ended(Struct, tag="ended", frozen=True):
     paused: a user had paused the attempt when it was stopped.
     """
 
-    job: int
-    n: int
+    job: Number
+    n: Number
     outcome: dict[str, str | int | bool]
-    started_ms: int | None
-    ended_ms: int
+    started_ms: Instant | None
+    ended_ms: Instant
     usage: dict[str, float | int | bool] = field(default_factory=dict)
-    output: list[tuple[int, int, int]] = field(default_factory=list)
+    output: list[tuple[Size, Size, Size]] = field(default_factory=list)
     proof: str = ""
     later: str = ""
     data: list[str] = field(default_factory=list)
@@ -192,8 +208,8 @@ class Returned(Struct, tag="returned", frozen=True):
     `path` cannot be read there; else "".
     """
 
-    job: int
-    n: int
+    job: Number
+    n: Number
     reason: str
     code: str = ""
     path: str = ""
@@ -202,18 +218,18 @@ class Returned(Struct, tag="returned", frozen=True):
 class OutputOffer(Struct, tag="output_offer", frozen=True):
     """An ended attempt has output to fetch: `kept` bytes (head, then tail) of one stream."""
 
-    job: int
-    n: int
-    stream: int
-    kept: int
+    job: Number
+    n: Number
+    stream: Number
+    kept: Size
 
 
 class OutputEnd(Struct, tag="output_end", frozen=True):
     """End of an output transfer. `error`: why it failed (`gone`: no such output), or ""."""
 
-    transfer: int
+    transfer: Number
     error: str = ""
-    dropped: int = 0
+    dropped: Size = 0
 
 
 AgentMessage = Heartbeat | Started | Frozen | Progress | Ended | Returned | OutputOffer | OutputEnd
@@ -228,9 +244,9 @@ class AgentFrame(Struct, frozen=True):
     load: with heartbeats, for people.
     """
 
-    no: int
-    seen: int
-    room: int
+    no: Number
+    seen: Number
+    room: Integer
     messages: list[AgentMessage]
     draining: bool = False
     headroom: Headroom | None = None
@@ -250,15 +266,15 @@ class Grant(Struct, tag="grant", frozen=True):
     counts its running jobs if the hours limit their number.
     """
 
-    no: int
-    hb: int
-    job: int
-    n: int
-    priority: int
+    no: Number
+    hb: Number
+    job: Number
+    n: Number
+    priority: Integer
     run: RunSpec
     silence: str = "keep"
-    lease_s: float | None = None
-    start_by_s: float = 900.0
+    lease_s: LeaseDuration | None = None
+    start_by_s: Duration = 900.0
     hours: HoursSpec | None = None
     command: str = ""
 
@@ -266,8 +282,8 @@ class Grant(Struct, tag="grant", frozen=True):
 class HoursChanged(Struct, tag="hours", frozen=True):
     """New run windows for an attempt on the machine; None: it may run at any time."""
 
-    job: int
-    n: int
+    job: Number
+    n: Number
     hours: HoursSpec | None = None
 
 
@@ -277,15 +293,15 @@ class LimitsChanged(Struct, tag="limits", frozen=True):
     Times count from the attempt's start. nice and io cannot change.
     """
 
-    job: int
-    n: int
-    wall_s: float | None = None
-    cpu_s: float | None = None
-    idle_s: float | None = None
-    memory_bytes: int | None = None
-    output_bytes: int | None = None
-    processes: int | None = None
-    grace_s: float = 10.0
+    job: Number
+    n: Number
+    wall_s: Duration | None = None
+    cpu_s: Duration | None = None
+    idle_s: Duration | None = None
+    memory_bytes: Size | None = None
+    output_bytes: Size | None = None
+    processes: Count | None = None
+    grace_s: Duration = 10.0
 
 
 # Names of the fields of RunSpec that may change while the attempt runs.
@@ -298,8 +314,8 @@ class Freeze(Struct, tag="freeze", frozen=True):
     An attempt is frozen, or not started, while it has at least one holder.
     """
 
-    job: int
-    n: int
+    job: Number
+    n: Number
     holder: str
     on: bool
 
@@ -309,8 +325,8 @@ class Renew(Struct, tag="renew", frozen=True):
     machine that scales automatically: waiting, commands with ready jobs; footprints, of those of
     them that other machines have run; starving, those that have waited long for room there."""
 
-    hb: int
-    excepted: list[tuple[int, int]] = field(default_factory=list)
+    hb: Number
+    excepted: list[tuple[Number, Number]] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     footprints: dict[str, FootprintRow] = field(default_factory=dict)
     starving: list[str] = field(default_factory=list)
@@ -319,22 +335,22 @@ class Renew(Struct, tag="renew", frozen=True):
 class Stop(Struct, tag="stop", frozen=True):
     """Terminate the attempt, or never start it. `by`: user or cause, shown in the outcome."""
 
-    job: int
-    n: int
+    job: Number
+    n: Number
     by: str
 
 
 class Stale(Struct, tag="stale", frozen=True):
     """The attempt is not the job's latest, or has ended: the machine must stop and forget it."""
 
-    job: int
-    n: int
+    job: Number
+    n: Number
 
 
 class Settings(Struct, tag="settings", frozen=True):
     """Number of jobs that may run at once; control: None leaves it unchanged."""
 
-    jobs: int
+    jobs: Count
     control: Control | None = None
 
 
@@ -345,50 +361,40 @@ class OutputFetch(Struct, tag="output_fetch", frozen=True):
     then tail) instead of the whole stream. The agent sends 256 KiB, then as OutputCredit allows.
     """
 
-    transfer: int
-    job: int
-    n: int
-    stream: int
-    offset: int
+    transfer: Number
+    job: Number
+    n: Number
+    stream: Number
+    offset: Number
     follow: bool = False
     kept: bool = False
 
 
 class OutputCredit(Struct, tag="output_credit", frozen=True):
-    transfer: int
-    bytes: int
+    transfer: Number
+    bytes: Size
 
 
 class OutputStop(Struct, tag="output_stop", frozen=True):
-    transfer: int
+    transfer: Number
 
 
 class OutputKept(Struct, tag="output_kept", frozen=True):
     """The stream's kept bytes are durable in the master: the machine may delete its copy."""
 
-    job: int
-    n: int
-    stream: int
+    job: Number
+    n: Number
+    stream: Number
 
 
 MasterMessage = (
-    Grant
-    | HoursChanged
-    | LimitsChanged
-    | Freeze
-    | Renew
-    | Stop
-    | Stale
-    | Settings
-    | OutputFetch
-    | OutputCredit
-    | OutputStop
-    | OutputKept
-)
+    Grant | HoursChanged | LimitsChanged | Freeze | Renew | Stop | Stale | Settings | OutputFetch
+    | OutputCredit | OutputStop | OutputKept
+)  # fmt: skip
 
 
 class MasterFrame(Struct, frozen=True):
     """A text frame of the master. `ack`: `no` of the last agent frame stored durably, 0: none."""
 
-    ack: int
+    ack: Number
     messages: list[MasterMessage]

@@ -22,6 +22,7 @@ class AdHocRun(Struct, frozen=True, forbid_unknown_fields=True):
     """Program of an ad-hoc job (`mythjobs run`), for the built-in command `run`.
 
     retry: run the job again if its machine or reaper fails, as is done with all other jobs.
+    best_effort: as in a definition.
     progress: how its progress is found: a preset (model/progress.py), or `regex:` with a regular
     expression.
     """
@@ -32,14 +33,16 @@ class AdHocRun(Struct, frozen=True, forbid_unknown_fields=True):
     wall_s: float | None = None
     retry: bool = False
     progress: str = ""
+    best_effort: bool = False
 
 
 class Submit(Struct, frozen=True, forbid_unknown_fields=True):
     """Request to submit a job. Command "run" requires `run`; others take `arguments`.
 
     deadline_ms: cancel the job if it has not started by then. machine: the only machine to run
-    on. prefer: the machine to prefer while it has free slots. labels and semaphores are added to
-    the command's. limits: as in a definition's [limits]; they can only tighten its limits.
+    on. await_machine: submit the job also if no machine named `machine` has joined yet. prefer: the
+    machine to prefer while it has free slots. labels and semaphores are added to the command's.
+    limits: as in a definition's [limits]; they can only tighten its limits.
     """
 
     command: str
@@ -58,6 +61,7 @@ class Submit(Struct, frozen=True, forbid_unknown_fields=True):
     labels: list[str] = field(default_factory=list)
     semaphores: dict[str, int] = field(default_factory=dict)
     limits: dict[str, str | int] = field(default_factory=dict)
+    await_machine: bool = False
 
 
 class Submitted(Struct, frozen=True):
@@ -84,6 +88,7 @@ class BatchSubmit(Struct, frozen=True, forbid_unknown_fields=True):
     limits: dict[str, str | int] = field(default_factory=dict)
     not_before_ms: int | None = None
     deadline_ms: int | None = None
+    await_machine: bool = False
 
 
 class JobIds(Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,12 +106,14 @@ class JobPriority(Struct, frozen=True, forbid_unknown_fields=True):
 
 class JobActionResult(Struct, frozen=True):
     """Result of an action on one job. done: the effect (`cancelled`, `stopping`, …), or "" and an
-    `error`."""
+    `error`. changed: false if nothing changed, because of an error or as the effect was there
+    already."""
 
     id: int
     state: str
     done: str
     error: str = ""
+    changed: bool = True
 
 
 class CommandDefinition(Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +159,10 @@ class SemaphoreSize(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EnableRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Enable or disable a command: whether its jobs may start. Running jobs continue."""
+    """Enable or disable a command: whether its jobs may start. Running jobs continue.
+
+    until_ms: when a disabled command is enabled again; None: by a request only.
+    """
 
     on: bool
+    until_ms: int | None = None

@@ -80,6 +80,19 @@ class Status(QueueCounts):
     warnings: list[str]
 
 
+class RecentJobs(TypedDict):
+    """The last ended jobs of a command. success_rate: cancelled jobs do not count. usual_s: median
+    of the successful ones' last runs, without frozen time; None for `run`, whose programs differ.
+    """
+
+    jobs: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    success_rate: float | None
+    usual_s: float | None
+
+
 class CommandSummary(TypedDict):
     name: str
     summary: str
@@ -87,6 +100,8 @@ class CommandSummary(TypedDict):
     enabled: bool
     created_ms: int
     parameters: list[str]
+    put_off_ms: int | None
+    recent: RecentJobs | None
 
 
 class Commands(TypedDict):
@@ -131,6 +146,7 @@ class CommandDetails(TypedDict):
     put_off_reason: str
     definition: dict[str, Any]
     statistics: Statistics | None
+    recent: RecentJobs | None
 
 
 class Revision(TypedDict):
@@ -143,8 +159,12 @@ class Revisions(TypedDict):
 
 
 class Enabled(TypedDict):
+    """until_ms: until when none of the command's jobs starts although it is enabled; null: no such
+    time."""
+
     name: str
     enabled: bool
+    until_ms: int | None
 
 
 class Removed(TypedDict):
@@ -186,7 +206,10 @@ class HistoryEvent(TypedDict):
 
 
 class StoredJob(TypedDict):
-    """Stored fields of a job in a list. ListedJob adds those that only the master's memory has."""
+    """Stored fields of a job in a list. ListedJob adds those that only the master's memory has.
+
+    ran_on, started_ms, run_s: machine, start and, once it has ended, run time of the last attempt.
+    """
 
     id: int
     command: str
@@ -215,6 +238,9 @@ class StoredJob(TypedDict):
     ended_ms: int | None
     progress: float | None
     attempt: int
+    ran_on: str
+    started_ms: int | None
+    run_s: float | None
     rerun_of: int | None
 
 
@@ -249,8 +275,11 @@ class ActionResults(TypedDict):
 
 
 class MatchingActionResult(TypedDict):
+    """unchanged: jobs on which the act had its effect before."""
+
     act: str
     done: int
+    unchanged: int
     refused: int
     errors: list[str]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from mythjobs.protocol.numbers import Count, Duration, Nice, Size, WallInstant
+
 
 class RunSpec(Struct, frozen=True):
     """Program that an attempt executes, with its settings and limits.
@@ -28,15 +30,15 @@ class RunSpec(Struct, frozen=True):
     scratch: bool = False
     separate_stderr: bool = False
     progress: str = ""
-    wall_s: float | None = None
-    grace_s: float = 10.0
-    keep: tuple[int, int] = (4 * 2**20, 12 * 2**20)
-    cpu_s: float | None = None
-    idle_s: float | None = None
-    memory_bytes: int | None = None
-    output_bytes: int | None = None
-    processes: int | None = None
-    nice: int = 0
+    wall_s: Duration | None = None
+    grace_s: Duration = 10.0
+    keep: tuple[Size, Size] = (4 * 2**20, 12 * 2**20)
+    cpu_s: Duration | None = None
+    idle_s: Duration | None = None
+    memory_bytes: Size | None = None
+    output_bytes: Size | None = None
+    processes: Count | None = None
+    nice: Nice = 0
     io: str = ""
     contain: bool = False
     best_effort: bool = False
@@ -59,5 +61,5 @@ class HoursSpec(Struct, frozen=True):
     sets: list[list[str]] = field(default_factory=list)
     zone: str = ""
     closing: str = "finish"
-    grace_s: float = 10.0
-    overrides: list[tuple[str, int]] = field(default_factory=list)
+    grace_s: Duration = 10.0
+    overrides: list[tuple[str, WallInstant]] = field(default_factory=list)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import re
 import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,45 @@ def test_the_size_limit_applies_to_chunked_bodies(
     run(tmp_path, story)
 
 
+def test_a_client_that_sends_its_whole_body_first_gets_the_rejection(tmp_path: Path) -> None:
+    """http.client reads a response only after the whole body is sent."""
+
+    def post(port: int, body: Any, headers: dict[str, str]) -> int:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        with closing(client):
+            bearer = {"Authorization": f"Bearer {TOKEN}"}
+            client.request("POST", "/api/v1/jobs", body, bearer | headers)
+            response = client.getresponse()
+            response.read()
+            return response.status
+
+    async def story(master: ServedMaster) -> None:
+        mebibyte = b"x" * 2**20
+        for status, mebibytes, headers in [
+            (413, 20, {}),
+            (415, 3, {"Content-Encoding": "gzip"}),
+            (401, 3, {"Authorization": "Bearer wrong"}),
+            (403, 3, {"Origin": "https://evil.example"}),
+        ]:
+            # http.client sends an iterator as chunks.
+            for body in (mebibyte * mebibytes, iter([mebibyte] * mebibytes)):
+                assert await asyncio.to_thread(post, master.port, body, headers) == status
+
+    run(tmp_path, story)
+
+
+def test_a_rejected_body_that_is_not_sent_is_not_awaited(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        for line in ("Expect: 100-continue\r\nContent-Length: 9", f"Content-Length: {2**40}"):
+            async with master.raw() as (reader, writer):
+                writer.write(f"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n".encode())
+                start = asyncio.get_running_loop().time()
+                assert (await reader.read()).startswith(b"HTTP/1.1 421")
+                assert asyncio.get_running_loop().time() - start < http_limits.CHECK_INTERVAL_S
+
+    run(tmp_path, story)
+
+
 def test_another_user_on_the_socket_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +286,8 @@ def test_connections_leave_descriptors_to_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # A master with 256 connections exited, because its store could not open a file.
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (8, 8))
+    # 32 of the descriptors are for connections, an eighth of these for those to the port.
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
     request = f"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}"
 
     async def story(master: ServedMaster) -> None:
@@ -260,12 +301,16 @@ def test_connections_leave_descriptors_to_the_store(
             answer = await reader.read()
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b'"code":"unreachable"' in answer
-            assert b"has 5 connections, the most that it can serve" in answer
-        assert (await master.api("GET", "/status")).status == 200
+            assert b"has 5 connections to the port, the most that it serves there" in answer
+            # Any user can connect to the port, and takes nothing from the Unix socket.
+            assert (await master.api("GET", "/status")).status == 200
 
     run(tmp_path, story)
     messages = [each.message for each in caplog.records if "refusing" in each.message]
-    assert [each[:39] for each in messages] == ["refusing requests: 5 connections are op"]
+    assert messages == [
+        "refusing requests: 5 connections to the port are open, and this process may open 64 files "
+        "(ulimit -n)"
+    ]
 
 
 def test_a_disconnect_during_the_request_logs_no_traceback(

@@ -53,7 +53,7 @@ def test_jobs_of_a_disabled_command_wait_for_that_reason(tmp_path: Path) -> None
         await _define(master)
         url = "/api/v1/commands/note/enabled"
         off = await master.request("POST", url, {"on": False})
-        assert off.json == {"name": "note", "enabled": False}
+        assert off.json == {"name": "note", "enabled": False, "until_ms": None}
         submitted = (await master.api("POST", "/jobs", {"command": "note"})).json
         assert "`mythjobs command enable note`" in submitted["reason"]
         [load] = (await master.api("GET", "/status")).json["commands"]
@@ -235,6 +235,12 @@ def test_an_invalid_request_is_rejected_with_the_reason(
         ("GET", "/api/v1/jobs/7/why", 404, "no_such_job"),
         ("GET", "/api/v1/jobs/7/output", 404, "no_such_job"),
         ("GET", "/api/v1/jobs/seven", 404, "not_found"),
+        ("GET", "/api/v1/jobs/%D9%A1", 404, "not_found"),  # U+0661, the Arabic digit one
+        ("GET", "/api/v1/jobs/+7", 404, "not_found"),
+        ("GET", "/api/v1/jobs/1_0/why", 404, "not_found"),
+        ("GET", "/api/v1/batches/07", 404, "not_found"),
+        ("GET", "/api/v1/jobs?batch=9", 404, "no_such_job"),
+        ("GET", "/api/v1/jobs/count?batch=9", 404, "no_such_job"),
         ("GET", "/api/v1/batches/7", 404, None),
         ("GET", "/api/v1/commands/none", 404, "no_such_command"),
         ("POST", "/api/v1/machines/none", 404, "no_such_machine"),

@@ -36,7 +36,13 @@ def test_all_jobs_of_a_command_are_cancelled_in_slices(tmp_path: Path) -> None:
         await master.api("POST", "/jobs/hold", {"ids": [1]})
         assert await counts(master, "command=note") == {"queued": 1200}
         done = await master.request("POST", ALL, {"act": "cancel", "command": "note"})
-        assert done.json == {"act": "cancel", "done": 1200, "refused": 0, "errors": []}
+        assert done.json == {
+            "act": "cancel",
+            "done": 1200,
+            "unchanged": 0,
+            "refused": 0,
+            "errors": [],
+        }
         assert await counts(master, "command=note") == {"cancelled": 1200}
         assert await counts(master, "") == {"cancelled": 1200, "queued": 3}
 
@@ -63,6 +69,31 @@ def test_jobs_are_counted_and_acted_on_by_batch_and_by_subject(tmp_path: Path) -
         assert await counts(master, "subject=b") == {"cancelled": 2, "queued": 2}
         listed = (await master.api("GET", "/jobs?subject=b&state=queued")).json["jobs"]
         assert [each["rerun_of"] for each in listed] == [6, 5]
+
+    run(tmp_path, story)
+
+
+def test_jobs_that_ended_since_a_time_are_listed_counted_and_run_again(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        await queue(master, "note", 3)
+        await master.api("POST", "/jobs/cancel", {"ids": [1, 2]})
+        jobs = (await master.api("GET", "/jobs?state=cancelled")).json["jobs"]
+        end_ms = jobs[0]["ended_ms"]
+
+        async def listed(since_ms: int) -> list[int]:
+            answer = await master.api("GET", f"/jobs?since_ms={since_ms}")
+            return [each["id"] for each in answer.json["jobs"]]
+
+        assert (await listed(end_ms), await listed(end_ms + 1)) == ([3, 2, 1], [3])
+        assert await counts(master, f"since_ms={end_ms + 1}") == {"queued": 1}
+        assert await counts(master, f"since_ms={end_ms}") == {"queued": 1, "cancelled": 2}
+        body = {"act": "rerun", "since_ms": end_ms + 1}
+        assert (await master.request("POST", ALL, body)).json["done"] == 0
+        assert (await master.request("POST", ALL, body | {"since_ms": end_ms})).json["done"] == 2
+        refused = await master.request("POST", ALL, {"act": "cancel", "since_ms": end_ms})
+        assert refused.status == 400
+        assert refused.json["message"] == "since_ms: is for rerun, not for cancel"
+        assert (await master.request("GET", "/api/v1/jobs?since_ms=-1")).status == 400
 
     run(tmp_path, story)
 
@@ -96,15 +127,21 @@ def test_an_impossible_job_id_does_not_block_the_other_ids(tmp_path: Path) -> No
 
 def test_batch_options_apply_to_all_its_jobs(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        more = "&machine=attic&label=gpu&label=big&semaphore=nas=2&limit=wall=1h&limit=nice=10"
+        where = "&machine=attic"
+        await queue(master, "note", 1)
+        url = f"/api/v1/batches?command=note{where}"
+        refused = await master.request("POST", url, b"{}\n")
+        assert (refused.status, refused.json["code"]) == (404, "no_such_machine")
+        more = f"{where}&await_machine=true&label=gpu&label=big"
+        more += "&semaphore=nas=2&limit=wall=1h&limit=nice=10"
         await queue(master, "note", 1, more)
-        why = (await master.api("GET", "/jobs/1/why")).json
+        why = (await master.api("GET", "/jobs/2/why")).json
         assert why["code"] == "no_such_machine"
-        job = (await master.api("GET", "/jobs/1")).json
-        assert job["id"] == 1
+        job = (await master.api("GET", "/jobs/2")).json
+        assert job["id"] == 2
         times = "&not_before_ms=4000000000000&deadline_ms=4000000001000"
         await queue(master, "note", 1, times)
-        job = (await master.api("GET", "/jobs/2")).json
+        job = (await master.api("GET", "/jobs/3")).json
         assert (job["not_before_ms"], job["deadline_ms"]) == (4_000_000_000_000, 4_000_000_001_000)
 
     run(tmp_path, story)
@@ -186,5 +223,75 @@ def test_a_wait_with_held_ends_when_a_job_becomes_held(tmp_path: Path) -> None:
         assert not unaware.done()
         await master.api("POST", "/jobs/cancel", {"ids": [1]})
         assert (await unaware).json["state"] == "cancelled"
+
+    run(tmp_path, story)
+
+
+def test_jobs_run_again_with_changes_by_id_and_by_filter(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        await queue(master, "note", 2)
+        await master.api("POST", "/jobs/cancel", {"ids": [1, 2]})
+
+        async def act(path: str, **body: Any) -> Any:
+            return await master.request("POST", f"/api/v1/jobs/{path}", body)
+
+        changes = {"arguments": {"text": "y"}, "limits": {"wall": "1h"}, "hold": True}
+        done = (await act("rerun", ids=[1], changes=changes | {"key": "k"})).json["jobs"]
+        assert [each["done"] for each in done] == ["3"]
+        job = (await master.api("GET", "/jobs/3")).json
+        assert (job["arguments"]["text"], job["limits"], job["key"]) == ("y", {"wall": "1h"}, "k")
+        assert (job["reason"]["code"], job["rerun_of"]) == ("held", 1)
+        done = (await act("all", act="rerun", command="note", changes=changes)).json
+        assert (done["done"], done["refused"]) == (2, 0)
+        changes = {"arguments": {"wrong": "y"}}
+        done = (await act("all", act="rerun", command="note", changes=changes)).json
+        assert (done["done"], done["refused"]) == (0, 2)
+        assert done["errors"][0] == 'job 1: note has no parameter "wrong"; it has text, times'
+
+        refused: list[tuple[str, dict[str, Any]]] = [
+            ("rerun", {"ids": [1, 2], "changes": {"key": "k"}}),
+            ("rerun", {"ids": [1], "changes": {"priority": 101}}),
+            ("rerun", {"ids": [1], "changes": {"not_before_ms": -1}}),
+            ("rerun", {"ids": [1], "changes": {"argv": ["x"]}}),
+            ("all", {"act": "rerun", "command": "note", "changes": {"key": "k"}}),
+            ("all", {"act": "hold", "command": "note", "changes": {"priority": 1}}),
+        ]
+        for path, body in refused:
+            assert (await act(path, **body)).status == 400, body
+        unknown = {"after": [{"job": 2**63}]}
+        assert (await act("rerun", ids=[1], changes=unknown)).status == 404
+
+    run(tmp_path, story)
+
+
+def test_queued_jobs_change_by_id_and_by_filter(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        await queue(master, "note", 3)
+
+        async def act(path: str, **body: Any) -> Any:
+            return await master.request("POST", f"/api/v1/jobs/{path}", body)
+
+        changes: dict[str, Any] = {"arguments": {"text": "y"}, "not_before_ms": 4_102_444_800_000}
+        done = (await act("set", ids=[1, 9, 2**63], changes=changes)).json["jobs"]
+        assert [each["error"] for each in done] == [
+            "", "there is no job 9", f"there is no job {2**63}",
+        ]  # fmt: skip
+        job = (await master.api("GET", "/jobs/1")).json
+        assert (job["arguments"]["text"], job["reason"]["code"]) == ("y", "not_before")
+        assert [each["kind"] for each in job["events"]] == ["changed"]
+        done = (await act("all", act="set", command="note", changes=changes)).json
+        assert (done["done"], done["unchanged"], done["refused"]) == (2, 1, 0)
+        refused: list[tuple[str, dict[str, Any]]] = [
+            ("set", {"ids": [1]}),
+            ("set", {"ids": [], "changes": {"priority": 1}}),
+            ("set", {"ids": [1], "changes": {"priority": 101}}),
+            ("set", {"ids": [1], "changes": {"deadline_ms": -1}}),
+            ("set", {"ids": [1], "changes": {"key": "k"}}),
+            ("all", {"act": "set", "command": "note"}),
+            ("all", {"act": "set", "command": "note", "changes": {"hold": True}}),
+            ("all", {"act": "set", "states": ["running"], "changes": {"priority": 1}}),
+        ]
+        for path, body in refused:
+            assert (await act(path, **body)).status == 400, body
 
     run(tmp_path, story)

@@ -17,7 +17,12 @@ def test_lists_pages_and_why_show_the_same_reason(tmp_path: Path) -> None:
             {"hold": True},
             {"after": [{"job": 1}]},
             {"not_before_ms": 4_000_000_000_000},
-            {"deadline_ms": 4_000_000_000_000, "machine": "attic", "limits": {"wall": "1h"}},
+            {
+                "deadline_ms": 4_000_000_000_000,
+                "machine": "attic",
+                "await_machine": True,
+                "limits": {"wall": "1h"},
+            },
         )
         for more in submits:
             done = await master.api("POST", "/jobs", body | more)

@@ -9,10 +9,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from mythjobs.agent.joining import join_with_code
-from mythjobs.config import certificates
+from mythjobs.config import certificates, keys
+from mythjobs.config.network import read_network_setting
 from mythjobs.config.state import StateDir
 from mythjobs.errors import Conflict, MythJobsError, NotAllowed, ProtocolError
 from mythjobs.master.handlers.joining import MAX_FAILURES
+from mythjobs.protocol.handshake import encode_public_key
 from mythjobs.protocol.joining import Endpoint, JoinToken
 from tests.integration.web.network_master import (
     invite,
@@ -33,7 +35,7 @@ def test_a_machine_joins_with_a_token_and_connects(tmp_path: Path) -> None:
         await open_network(master)
         attic = make_state(tmp_path, "attic")
         joined = await join(attic, await invite(master))
-        assert joined == ("attic", Endpoint("127.0.0.1", master.port))
+        assert joined == ("attic", Endpoint("127.0.0.1", master.port), True)
         welcome = await shake_hands(attic)
         machines = (await master.api("GET", "/machines")).json["machines"]
         assert [(e["id"], e["name"], e["allow"]) for e in machines] == [
@@ -138,7 +140,7 @@ def test_a_machine_joins_with_words_that_both_sides_show(tmp_path: Path) -> None
         [waiting] = (await master.api("GET", "/join-requests")).json["requests"]
         assert (tuple(waiting["code"]), waiting["name"]) == (words, "attic")
         answer = await master.api("POST", "/join-requests/attic", {"approve": True, "allow": []})
-        assert answer.json == {"name": "attic", "approved": True}
+        assert answer.json == {"name": "attic", "approved": True, "new": True}
         approved.set()
         assert (await joining_machine).name == "attic"
         await shake_hands(attic)
@@ -206,7 +208,16 @@ def test_a_revoked_machine_is_refused_and_hidden(tmp_path: Path) -> None:
         attic = make_state(tmp_path, "attic")
         await join(attic, await invite(master))
         await shake_hands(attic)
+        # Observed: the six words of a revoked machine were listed, and could not be approved.
+        key = encode_public_key(keys.load_or_create_key(attic.agent.key))
+        asked = {"machine_key": key, "name": "attic", "commitment": "cd" * 32}
+        opened = (await master.api("POST", "/join/requests", asked)).json
         assert (await master.api("POST", "/machines/attic/revoke")).json == {"name": "attic"}
+        found = await master.api("GET", f"/join/requests/{opened['id']}")
+        assert found.json["state"] == "rejected"
+        refused = await master.api("POST", "/join/requests", asked)
+        assert (refused.status, refused.json["code"]) == (401, "not_allowed")
+        assert "was revoked" in refused.json["message"]
         assert (await master.api("GET", "/machines")).json["machines"] == []
         with pytest.raises(ProtocolError, match="was revoked"):
             await shake_hands(attic)
@@ -216,6 +227,54 @@ def test_a_revoked_machine_is_refused_and_hidden(tmp_path: Path) -> None:
         attic.agent.key.unlink()
         assert (await join(attic, await invite(master))).name == "attic"
         await shake_hands(attic)
+
+    run(tmp_path, story)
+
+
+def test_a_machine_that_joins_again_keeps_its_rights_and_both_sides_say_so(
+    tmp_path: Path,
+) -> None:
+    """Observed: `machine approve --allow` of a machine that had joined before had no effect."""
+
+    async def story(master: ServedMaster) -> None:
+        await open_network(master)
+        attic = make_state(tmp_path, "attic")
+        token = await invite(master, allow=[])
+        assert (await join(attic, token)).is_new
+        assert (await join(attic, token)).is_new  # it did not get the answer and asks again
+        again = await join(attic, await invite(master), name="loft")
+        assert (again.name, again.is_new) == ("attic", False)
+
+        loop = asyncio.get_running_loop()
+
+        def approve(_: object) -> None:
+            posted = master.api("POST", "/join-requests/attic", {"approve": True})
+            answer = asyncio.run_coroutine_threadsafe(posted, loop).result()
+            assert answer.json == {"name": "attic", "approved": True, "new": False}
+
+        by_words = await asyncio.to_thread(
+            join_with_code,
+            attic,
+            Endpoint("127.0.0.1", master.port),
+            "attic",
+            approve,
+            lambda: None,
+        )
+        assert not by_words.is_new
+        assert (await master.api("GET", "/machines/attic")).json["allow"] == {"listed": []}
+
+    run(tmp_path, story)
+
+
+def test_switches_of_the_network_at_one_instant_leave_the_port_as_stored(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        for wanted in ((True, False), (False, True), (True, False, True, False)):
+            switches = [master.api("POST", "/network", {"open": each}) for each in wanted]
+            await asyncio.gather(*switches)
+            is_open = (await master.api("GET", "/network")).json["open"]
+            assert read_network_setting(master.state_dir).is_open == is_open
+        both = [open_network(master), open_network(master)]
+        await asyncio.gather(*both)
 
     run(tmp_path, story)
 

@@ -86,7 +86,7 @@ def test_the_output_of_pruned_attempts_is_deleted(tmp_path: Path) -> None:
         part.write(b"abc")
         spool.commit([part])
     spool.remove([(7, 1), (9, 1)])
-    assert [spool.contains(key) for key in keys] == [False, False, True]
+    assert [spool.path(key).exists() for key in keys] == [False, False, True]
 
 
 def test_a_deleted_spool_is_created_again(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_deleted_spool_is_created_again(tmp_path: Path) -> None:
     assert part is not None
     part.write(b"abc")
     spool.commit([part])
-    assert spool.contains(OutputKey(7, 1, 1))
+    assert spool.path(OutputKey(7, 1, 1)).exists()
     assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o700
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from mythjobs.config import tls_client
 from mythjobs.errors import NotAllowed, ProtocolError
 from mythjobs.protocol import joining
 from mythjobs.web.network import port
+from mythjobs.web.network.listener import Listener
+from mythjobs.web.network.sockets import bind_port
+from mythjobs.web.security.http_limits import LimitedConnection
+from mythjobs.web.security.network_access import NetworkConnection
 from mythjobs.web.security.strangers import MAX_STRANGERS_PER_ADDRESS
 from tests.integration.web.network_master import (
     invite,
@@ -99,6 +104,27 @@ def test_closing_the_network_disconnects_machines_and_keeps_this_one(tmp_path: P
         assert (await master.request_tcp("GET", "/api/v1/status")).status == 200
 
     run(tmp_path, story)
+
+
+def test_a_port_that_is_opened_and_closed_at_once_leaves_no_socket() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("no request comes")
+
+    async def story() -> None:
+        tested = port.Port(
+            Listener(app, LimitedConnection, browser_headers=True),
+            Listener(app, NetworkConnection, browser_headers=True),
+        )
+        await tested.open(bind_port(0))
+        before = set(os.listdir("/proc/self/fd"))
+        # The task that accepts connections is cancelled before it has begun.
+        await tested.listen_on_network(lambda: pytest.fail("no connection comes"))
+        await tested.listen_on_loopback()
+        after = set(os.listdir("/proc/self/fd"))
+        await tested.close()
+        assert len(after) == len(before)
+
+    asyncio.run(story())
 
 
 def test_what_is_refused_is_logged_without_secrets(

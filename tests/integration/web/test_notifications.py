@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
 from mythjobs.model.incident import DEFAULT_KINDS
 from tests.integration.web.served_master import NOTE, ServedMaster, run
+from tests.support.disks import fill_disk, mount_small_disk
 from tests.support.message_services import http_service
 
 pytestmark = pytest.mark.slow
@@ -75,6 +77,19 @@ def test_invalid_channels_are_refused_with_the_reason(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def test_a_key_file_that_cannot_be_used_is_named_with_a_remedy(tmp_path: Path) -> None:
+    # Seen with a state directory that was not writable: "internal error in the master".
+    async def story(master: ServedMaster) -> None:
+        key_file = master.state_dir.root / "secrets.key"
+        key_file.mkdir()
+        refused = await master.api("POST", "/channels/hook", {"url": "json://127.0.0.1/"})
+        assert refused.json["code"] == "state_not_writable"
+        assert f"cannot use {key_file}: Is a directory; see that it belongs" in str(refused.json)
+        assert (await master.api("GET", "/channels")).json["channels"] == []
+
+    run(tmp_path, story)
+
+
 def test_a_command_is_snoozed_by_its_name(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await master.api("POST", "/commands", {"definition": NOTE, "replace": False})
@@ -126,6 +141,22 @@ def test_the_heartbeat_url_of_the_master_is_called_first(tmp_path: Path) -> None
         off = await master.api("POST", "/heartbeat", {"url": ""})
         assert off.json["heartbeat"] == ""
         invalid = await master.api("POST", "/heartbeat", {"url": "x"})
-        assert "is no URL to call" in invalid.json["message"]
+        assert "is not a URL to call" in invalid.json["message"]
 
     run(tmp_path, story)
+
+
+def test_a_full_disk_is_no_internal_error(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        fill_disk(disk)
+        for path, body in (
+            ("/channels/hook", {"url": "json://127.0.0.1/"}),
+            ("/network", {"open": True}),
+        ):
+            refused = await master.api("POST", path, body)
+            assert refused.json["code"] == "state_not_writable", refused.body
+            assert refused.json["exit"] == os.EX_CANTCREAT
+            assert "No space left on device; free space on its disk" in refused.json["message"]
+
+    with mount_small_disk(tmp_path) as disk:
+        run(disk, story)

@@ -38,12 +38,31 @@ def test_other_methods_are_answered_with_the_allowed_ones(tmp_path: Path, method
     async def story(master: ServedMaster) -> None:
         paths = (await master.request("GET", "/api/openapi.json")).json["paths"]
         for path, operations in paths.items():
-            if method.lower() in operations:
+            if method.lower() in operations or (method == "HEAD" and "get" in operations):
                 continue
             answer = await master.request(method, re.sub(r"\{\w+\}", "1", path))
             assert answer.status == (204 if method == "OPTIONS" else 405), path
             allowed = {each.upper() for each in operations} | {"OPTIONS"}
+            allowed |= {"HEAD"} if "get" in operations else set()
             assert set(answer.headers["allow"].split(", ")) == allowed, path
+
+    run(tmp_path, story)
+
+
+def test_head_is_answered_as_get_without_the_body(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        paths = (await master.request("GET", "/api/openapi.json")).json["paths"]
+        checked = 0
+        for path in [each for each, operations in paths.items() if "get" in operations]:
+            target = re.sub(r"\{\w+\}", "1", path)
+            got, head = [await master.request(method, target) for method in ("GET", "HEAD")]
+            assert (head.status, head.body) == (got.status, b""), path
+            assert head.headers["content-type"] == got.headers["content-type"], path
+            checked += 1
+        assert checked > 10
+        head = await master.request_tcp("HEAD", "/api/openapi.json")
+        assert (head.status, head.body) == (200, b"")
+        assert int(head.headers["content-length"]) > 1000
 
     run(tmp_path, story)
 

@@ -54,9 +54,20 @@ def test_spooled_output_has_a_content_length(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def test_head_does_not_wait_for_output_that_is_followed(tmp_path: Path) -> None:
+    async def story(master: ServedMaster) -> None:
+        await _agent(master)
+        _fake_attempt(master, is_ended=False)
+        answer = await master.api("HEAD", "/jobs/7/output?follow=true")
+        assert (answer.status, answer.body) == (200, b"")
+        assert answer.headers["x-attempt"] == "1"
+
+    run(tmp_path, story)
+
+
 def test_the_last_lines_come_with_the_position_after_them(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
-        _fake_attempt(master, (1000, 6, 8))
+        _fake_attempt(master, (1000, 6, 7))
         path = master.state_dir.output / "0/7.1.1"
         path.parent.mkdir()
         path.write_bytes(b"a\nb\nc\nxx\ny\nz\n")
@@ -65,7 +76,7 @@ def test_the_last_lines_come_with_the_position_after_them(tmp_path: Path) -> Non
         assert (answer.headers["x-end"], answer.headers["x-dropped"]) == ("1000", "0")
         # Lines from before the dropped bytes: the client learns how many are missing in between.
         answer = await master.api("GET", "/jobs/7/output?lines=5")
-        assert (answer.body, answer.headers["x-dropped"]) == (b"b\nc\nxx\ny\nz\n", "986")
+        assert (answer.body, answer.headers["x-dropped"]) == (b"b\nc\nxx\ny\nz\n", "987")
         for query in ("lines=-1", "lines=1&follow=true", "lines=1&offset=3", "lines=99999999"):
             refused = await master.api("GET", f"/jobs/7/output?{query}")
             assert (refused.status, refused.json["message"][:6]) == (400, "lines:")

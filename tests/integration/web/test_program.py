@@ -18,6 +18,7 @@ import pytest
 
 from mythjobs.config import locks
 from mythjobs.config.state import open_state, read_master_info
+from tests.support.parent_death import bind_to_parent
 
 WAIT_S = 60.0
 PROGRAM = """
@@ -40,14 +41,9 @@ sys.exit(code)
 def master(
     root: Path, port: int = 0, *, local: bool = False, before: str = ""
 ) -> Iterator[subprocess.Popen[str]]:
-    command = [
-        sys.executable,
-        "-c",
-        before + PROGRAM,
-        str(root),
-        str(port),
-        "local" if local else "alone",
-    ]
+    command = bind_to_parent(
+        sys.executable, "-c", before + PROGRAM, root, str(port), "local" if local else "alone"
+    )
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
     process = subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -237,6 +233,22 @@ def test_a_failure_of_the_core_ends_the_program(tmp_path: Path, error: str, code
         assert process.wait(WAIT_S) == code
     # No client is directed to a dead master.
     assert read_master_info(state) is None
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_removed_hides_no_failure(tmp_path: Path) -> None:
+    """Observed: on a read-only disk the master ended with an error about its socket, and 73."""
+    state = open_state(tmp_path / "state")
+    before = FAILING.format(error="StoreFailed('the disk failed')")
+    directory = """
+from mythjobs.web.server import program
+program.write_master_info = lambda state, info: state.master_json.mkdir()
+"""
+    with master(state.root, before=before + directory) as process:
+        first_line(process)
+        assert process.stdout is not None
+        assert process.stdout.read().strip() == "the disk failed"
+        assert process.wait(WAIT_S) == os.EX_IOERR
 
 
 @pytest.mark.slow

@@ -7,10 +7,16 @@ import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from mythjobs.errors import ProtocolError
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 
 _CLOSE_TIMEOUT_S: Final = 1.0
+# An agent for which more messages wait is disconnected. It gets all state when it connects again.
+_MAX_WAITING: Final = 100_000
+# An agent sends no more frames while two are not acknowledged (docs/protocol.md). One that does not
+# keep to that would fill the queue of the turns.
+_MAX_UNACKNOWLEDGED: Final = 16
 log = logging.getLogger(__name__)
 
 
@@ -54,6 +60,8 @@ class AgentConnection:
         self.machine_id = 0
         self.is_closing = False
         self._ack = 0
+        # Number of the last frame that was received, and of the last one that was acknowledged.
+        self._last_no = self._acknowledged_no = 0
         self._messages: list[m.MasterMessage] = []
         self._is_started = self._is_flush_scheduled = False
 
@@ -104,8 +112,19 @@ class AgentConnection:
         else:
             self._silence_timer = loop.call_later(left_s, self._check_silence, timeout_s)
 
+    def count_frame(self, no: int) -> None:
+        """Record that the frame with this number was received. Raises ProtocolError."""
+        if no != self._last_no + 1:
+            raise ProtocolError(f"frame {no} follows frame {self._last_no}")
+        self._last_no = no
+        if no - self._acknowledged_no > _MAX_UNACKNOWLEDGED:
+            raise ProtocolError(
+                f"{_MAX_UNACKNOWLEDGED} frames are not acknowledged yet, and it sent more"
+            )
+
     def send_frame(self, frame: m.MasterFrame) -> None:
         """Send a turn's messages, with those that wait."""
+        self._acknowledged_no = max(self._acknowledged_no, frame.ack)
         self._ack = max(self._ack, frame.ack)
         self._messages += frame.messages
         self._flush()
@@ -133,7 +152,13 @@ class AgentConnection:
 
     def _flush(self) -> None:
         self._is_flush_scheduled = False
-        if not self._is_started or self.is_closing or not self.channel.is_writable:
+        if not self._is_started or self.is_closing:
+            return
+        if not self.channel.is_writable:
+            if len(self._messages) > _MAX_WAITING:
+                log.warning("%s does not read; connection closed", self, extra=self.fields)
+                self._messages = []
+                self.request_close()
             return
         if not (self._ack or self._messages):
             return

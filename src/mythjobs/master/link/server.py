@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mythjobs.errors import BadRequest, MythJobsError, ProtocolError
 from mythjobs.master.link.connection import AgentConnection, Channel
+from mythjobs.master.link.rate_limit import ConnectionRateLimit
 from mythjobs.master.output.reader import OutputReader
 from mythjobs.master.requests import Attach, Attached, Detached, FrameReceived, Message, Request
 from mythjobs.model.names import check_machine_name
@@ -26,6 +27,7 @@ SILENCE_TIMEOUT_S: Final = 3 * m.HEARTBEAT_S
 # Maximum size of an agent's hello, which has about 500 bytes. The limit is low because the agent
 # is not authenticated yet.
 _MAX_HELLO_BYTES: Final = 16 * 1024
+_MAX_BOOT_ID: Final = 100
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class LinkServer:
         self._outputs = outputs
         self._connections: dict[int, AgentConnection] = {}
         self._connection_ids = itertools.count(1)
+        self._rate_limit = ConnectionRateLimit()
 
     def send_frame(self, connection_id: int, frame: m.MasterFrame) -> None:
         """Send a committed turn's frame to an agent; drop it if the connection is closed."""
@@ -101,7 +104,7 @@ class LinkServer:
         except ProtocolError as error:
             await agent.send_handshake(m.Refused(error.code, error.sentence))
             raise
-        if hello is None:
+        if hello is None or not await self._is_within_rate(agent, hello):
             return
         self._connections[agent.connection_id] = agent
         agent.name = hello.name
@@ -124,6 +127,17 @@ class LinkServer:
             agent.request_close()
             self._master.post(Detached(agent.connection_id, agent.channel.is_closed_by_agent))
             self._outputs.remove_agent(agent)
+
+    async def _is_within_rate(self, agent: AgentConnection, hello: m.Hello) -> bool:
+        """Wait if the machine connects too often. Return False if it is refused therefore."""
+        wait_s = self._rate_limit.take(hello.machine_key, asyncio.get_running_loop().time())
+        if wait_s is None:
+            sentence = "this machine connects too often; look for the reason in the logs of both"
+            await agent.send_handshake(m.Refused("too_often", sentence))
+            return False
+        if wait_s:
+            await asyncio.sleep(wait_s)
+        return True
 
     def _close_superseded(self, machine_id: int) -> None:
         """Close earlier connections of a machine that has connected again: they are half open."""
@@ -159,7 +173,9 @@ class LinkServer:
     async def _receive_messages(self, agent: AgentConnection) -> None:
         def on_message(data: bytes, is_text: bool) -> None:
             if is_text:
-                frame = self._take_output_messages(agent, codec.decode_agent_frame(data))
+                frame = codec.decode_agent_frame(data)
+                agent.count_frame(frame.no)
+                frame = self._take_output_messages(agent, frame)
                 # A frame without messages is posted too, because it must be acknowledged.
                 self._master.post(FrameReceived(agent.connection_id, frame))
             else:
@@ -210,6 +226,8 @@ def _check_hello(data: bytes | None, challenge: m.Challenge, fingerprint: str) -
         )
     if None in (handshake.decode_hex(each, 32) for each in (hello.machine_key, hello.nonce)):
         raise ProtocolError("machine key and nonce must be 32 bytes each, in lower-case hex")
+    if "\0" in hello.boot_id + hello.zone or len(hello.boot_id) > _MAX_BOOT_ID:
+        raise ProtocolError("boot id and time zone must be short texts without NUL")
     try:
         check_machine_name(hello.name)
     except BadRequest as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -12,8 +13,9 @@ import ifaddr
 from mythjobs.clock import master_now
 from mythjobs.config import certificates, network
 from mythjobs.config.network import NetworkSetting
+from mythjobs.config.os_errors import explain_os_error
 from mythjobs.config.state import StateDir
-from mythjobs.errors import Conflict, StateNotWritable
+from mythjobs.errors import Conflict
 from mythjobs.master.join_requests import JoinRequests
 from mythjobs.protocol import joining_responses as responses
 from mythjobs.protocol.joining import Endpoint
@@ -34,6 +36,8 @@ class Network:
         self._identity: certificates.ServerIdentity | None = None
         self._checked_ms = 0
         self._requests: JoinRequests | None = None
+        # One switch at a time: otherwise the stored setting may differ from the port.
+        self._switching = asyncio.Lock()
         self._announcement = Announcement()
 
     async def start(self, port: Port) -> None:
@@ -50,17 +54,19 @@ class Network:
 
         Raises AlreadyRunning, ConfigError, StateNotWritable.
         """
-        if not self._get_port().is_on_network:
-            # If the port is open, this would drop the join requests that wait.
-            await self._listen()
-        self._write(NetworkSetting(is_open=True))
+        async with self._switching:
+            if not self._get_port().is_on_network:
+                # If the port is open, this would drop the join requests that wait.
+                await self._listen()
+            self._write(NetworkSetting(is_open=True))
 
     async def close(self) -> None:
         """Listen on this machine only, now and after each start. Raises StateNotWritable."""
-        self._write(NetworkSetting(is_open=False))
-        await self.stop()
-        await self._get_port().listen_on_loopback()
-        self._requests = None
+        async with self._switching:
+            self._write(NetworkSetting(is_open=False))
+            await self.stop()
+            await self._get_port().listen_on_loopback()
+            self._requests = None
 
     async def stop(self) -> None:
         """Take the announcement back, as the master ends or closes the network."""
@@ -79,6 +85,11 @@ class Network:
         assert self._requests is not None
         return self._requests
 
+    def reject_key(self, machine_key: str) -> None:
+        """Reject the join request of a key that was revoked, if one waits."""
+        if self._requests is not None:
+            self._requests.reject_key(machine_key)
+
     def read_status(self) -> responses.NetworkStatus:
         port = self._get_port()
         endpoints = self.endpoints() if port.is_on_network else []
@@ -96,7 +107,7 @@ class Network:
         try:
             identity = self._load_identity()
         except OSError as error:
-            raise _not_writable(self._state, error) from None
+            raise explain_os_error(error, self._state.root) from None
         self._requests = JoinRequests(certificates.decode_certificate(identity.authority))
         await self._get_port().listen_on_network(self._make_context)
         await self._announcement.start(self.endpoints())
@@ -133,7 +144,7 @@ class Network:
         try:
             network.write_network_setting(self._state, setting)
         except OSError as error:
-            raise _not_writable(self._state, error) from None
+            raise explain_os_error(error, self._state.root) from None
 
 
 def list_addresses() -> list[str]:
@@ -154,7 +165,3 @@ def _is_reachable(address: str) -> bool:
     if family == socket.AF_INET:
         return packed[0] != 127 and packed[:2] != b"\xa9\xfe"
     return packed != bytes(15) + b"\1" and not (packed[0] == 0xFE and packed[1] & 0xC0 == 0x80)
-
-
-def _not_writable(state: StateDir, error: OSError) -> StateNotWritable:
-    return StateNotWritable(f"cannot write to {state.root} ({error.strerror}); free disk space")

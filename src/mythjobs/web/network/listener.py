@@ -21,7 +21,17 @@ from mythjobs.web.server.errors import App
 # Largest WebSocket frame that uvicorn accepts: slightly more than MAX_FRAME_BYTES, which is checked
 # when the frame is decoded.
 _MAX_WEBSOCKET_BYTES: Final = MAX_FRAME_BYTES + 4096
-_NO_HTTP: Final = "Invalid HTTP request received."
+# A connection that the master closes must take its last response, and end TLS, in this time. Until
+# then all that it sends is decrypted and dropped.
+TLS_CLOSE_TIMEOUT_S: Final = 5.0
+# Messages of uvicorn about requests that are answered, or reported, here. It logs each time,
+# without limit, and some with a traceback.
+_UNLOGGED: Final = {
+    "Invalid HTTP request received.",
+    "Unsupported upgrade request.",
+    "ASGI callable returned without completing handshake.",
+    "Invalid UTF-8 sequence received from client.",
+}
 # Headers for browsers, on every response of the TCP port: no response is a web page, and no page
 # may embed one.
 _SECURITY_HEADERS: Final = [
@@ -34,8 +44,7 @@ _SECURITY_HEADERS: Final = [
 ]
 
 
-# LimitedConnection answers and reports what is not HTTP; uvicorn logs each time, without limit.
-logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != _NO_HTTP)
+logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg not in _UNLOGGED)
 
 
 class Listener:
@@ -53,7 +62,6 @@ class Listener:
         browser_headers: bool,
         limit: ConnectionLimit | None = None,
     ) -> None:
-        """limit: of the connections of several listeners together."""
         self._limit = limit or ConnectionLimit()
         self._config = uvicorn.Config(
             cast(Any, app),
@@ -109,6 +117,7 @@ class Listener:
             connection,
             ssl=context,
             ssl_handshake_timeout=handshake_timeout_s,
+            ssl_shutdown_timeout=None if context is None else TLS_CLOSE_TIMEOUT_S,
         )
 
     def stop_accepting(self) -> None:

@@ -17,7 +17,7 @@ from mythjobs.web.network.listener import Listener
 from mythjobs.web.network.sockets import bind_all_addresses, bind_port
 from mythjobs.web.security.network_access import NetworkConnection
 from mythjobs.web.security.refusal_log import RefusalLog
-from mythjobs.web.security.strangers import Strangers
+from mythjobs.web.security.strangers import MAX_STRANGERS, Strangers
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 # Pause after accept(2) has failed, as it does at once and again while no descriptor is free.
@@ -42,6 +42,9 @@ class Port:
         self._plain = plain
         self._secure = secure
         self._strangers = Strangers()
+        # Programs on this machine have places of their own, as any user can connect. With a plain
+        # connection they have one only until its first byte.
+        self._local_strangers = Strangers(MAX_STRANGERS)
         self._refusals = RefusalLog()
         self._accepting: asyncio.Task[None] | None = None
         self._starting: set[asyncio.Task[None]] = set()
@@ -74,6 +77,8 @@ class Port:
             await self._plain.open(bind_port(self.number))
             raise
         self._accepting = asyncio.create_task(self._accept(sock, make_context))
+        # A task that is cancelled before it has begun closes nothing.
+        self._accepting.add_done_callback(lambda _: sock.close())
         log.info("port %d is open on the network", self.number)
 
     async def listen_on_loopback(self) -> None:
@@ -94,33 +99,37 @@ class Port:
 
     async def _accept(self, sock: socket.socket, make_context: ContextMaker) -> None:
         loop = asyncio.get_running_loop()
-        with sock:
-            while True:
-                try:
-                    connection, address = await loop.sock_accept(sock)
-                except OSError as error:
-                    if error.errno != errno.ECONNABORTED:
-                        log.warning("cannot accept a connection: %s", error.strerror)
-                        await asyncio.sleep(_ACCEPT_PAUSE_S)
-                    continue
-                # A socket of both families shows IPv4 addresses as ::ffff:a.b.c.d.
-                host = address[0].removeprefix("::ffff:")
-                task = asyncio.create_task(self._serve(connection, host, make_context))
-                self._starting.add(task)
-                task.add_done_callback(self._starting.discard)
+        while True:
+            try:
+                connection, address = await loop.sock_accept(sock)
+            except OSError as error:
+                if error.errno != errno.ECONNABORTED:
+                    log.warning("cannot accept a connection: %s", error.strerror)
+                    await asyncio.sleep(_ACCEPT_PAUSE_S)
+                continue
+            # A socket of both families shows IPv4 addresses as ::ffff:a.b.c.d.
+            host = address[0].removeprefix("::ffff:")
+            task = asyncio.create_task(self._serve(connection, host, make_context))
+            self._starting.add(task)
+            task.add_done_callback(partial(self._has_served, connection))
+
+    def _has_served(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+        self._starting.discard(task)
+        if task.cancelled():
+            connection.close()
 
     async def _serve(
         self, connection: socket.socket, address: str, make_context: ContextMaker
     ) -> None:
         """Hand a connection to the listener for its address and its first byte."""
         is_local = _is_loopback(address)
-        if not is_local and not self._strangers.admit(address):
+        strangers = self._local_strangers if is_local else self._strangers
+        if not strangers.admit(address):
             connection.close()
             self._refusals.add(address, "too many connections have not identified themselves")
             return
-        release = (lambda: None) if is_local else (lambda: self._strangers.release(address))
         protocol = cast(NetworkConnection, self._secure.make_protocol())
-        protocol.on_identified = release
+        protocol.on_identified = partial(strangers.release, address)
         protocol.on_refused = partial(self._refusals.add, address)
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
@@ -147,9 +156,6 @@ class Port:
             protocol.report(f"it sent nothing for {HANDSHAKE_TIMEOUT_S:g} s")
         except OSError:
             connection.close()
-        except asyncio.CancelledError:
-            connection.close()
-            raise
         finally:
             if protocol.is_unused:
                 protocol.identify()

@@ -32,8 +32,9 @@ def bind_port(port: int) -> socket.socket:
             raise AlreadyRunning(
                 f"port {port} is in use by another program; choose another with --port, or 0"
             ) from None
+        why = getattr(error, "strerror", None) or error
         raise BadRequest(
-            f"cannot use port {port}: {error}; choose another with --port, from 1024 to 65535"
+            f"cannot use port {port}: {why}; choose another with --port, from 1024 to 65535"
         ) from None
     return sock
 

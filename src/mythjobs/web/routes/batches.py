@@ -44,6 +44,7 @@ async def submit_batch(
     limit: FromQuery[list[str] | None] = None,
     not_before_ms: FromQuery[int | None] = None,
     deadline_ms: FromQuery[int | None] = None,
+    await_machine: FromQuery[bool] = False,
 ) -> responses.SubmittedBatch:
     master = get_master(request)
     header = BatchSubmit(
@@ -59,6 +60,7 @@ async def submit_batch(
         _parse_pairs(limit or [], "limit"),
         check_time_ms(not_before_ms, "not_before_ms"),
         check_time_ms(deadline_ms, "deadline_ms"),
+        await_machine,
     )
     path = master.state_dir.uploads / f"{secrets.token_hex(8)}.jsonl"
     try:

@@ -14,8 +14,8 @@ from mythjobs.master.explain import machine
 from mythjobs.protocol import responses
 from mythjobs.protocol.requests import CommandDefinition, DefineResult, EnableRequest
 from mythjobs.store.queries import commands as queries
-from mythjobs.web.routes.request import ApiRequest, get_master
-from mythjobs.web.routes.validation import check_revision
+from mythjobs.web.routes.request import ApiRequest, get_master, get_submitter
+from mythjobs.web.routes.validation import check_revision, check_time_ms
 from mythjobs.web.server.openapi import error_responses
 
 
@@ -41,8 +41,10 @@ async def define_command(
 
 
 @get("/commands", summary="List commands", responses=error_responses())
-async def list_commands(request: ApiRequest) -> responses.Commands:
-    return await get_master(request).read(queries.list_commands)
+async def list_commands(
+    request: ApiRequest, statistics: FromQuery[bool] = False
+) -> responses.Commands:
+    return await get_master(request).read(queries.list_commands, statistics=statistics)
 
 
 @get(
@@ -72,14 +74,17 @@ async def list_revisions(request: ApiRequest, name: FromPath[str]) -> responses.
 @post(
     "/commands/{name:str}/enabled",
     status_code=200,
-    summary="Enable or disable the start of a command's jobs; running jobs continue",
+    summary="Enable a command, or disable the start of its jobs, also until a time; running jobs "
+    "continue",
     responses=error_responses(NoSuchCommand),
 )
 async def enable_command(
     request: ApiRequest, name: FromPath[str], data: JSONBody[EnableRequest]
 ) -> responses.Enabled:
-    await get_master(request).execute(requests.EnableCommand(name, data.on))
-    return {"name": name, "enabled": data.on}
+    until_ms = check_time_ms(data.until_ms, "until_ms")
+    enable = requests.EnableCommand(name, data.on, until_ms, get_submitter(request))
+    done: responses.Enabled = await get_master(request).execute(enable)
+    return done
 
 
 @delete(

@@ -14,12 +14,14 @@ from mythjobs.errors import BadRequest, NoSuchCommand, NoSuchJob, StoreFull
 from mythjobs.master import requests
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol import responses
+from mythjobs.protocol.job_changes import JobChanges, QueuedJobChange, Rerun, RerunChanges
 from mythjobs.protocol.requests import JobActionResult, JobIds, JobPriority, Submit, Submitted
 from mythjobs.store.queries import filters
 from mythjobs.web.routes.request import ApiRequest, get_disconnect, get_master, get_submitter
 from mythjobs.web.routes.validation import (
     MAX_ID,
     check_batch_id,
+    check_changes,
     check_job_id,
     check_range,
     check_submit,
@@ -30,7 +32,7 @@ from mythjobs.web.routes.validation import (
 from mythjobs.web.server.openapi import error_responses
 
 MAX_LISTED: Final = 1000
-Action = Literal["cancel", "hold", "release", "rerun", "pause", "resume", "priority"]
+Action = Literal["cancel", "hold", "release", "rerun", "pause", "resume", "priority", "set"]
 
 # Maximum number of jobs that one transaction of the master acts on, so that other requests in the
 # same transaction are not delayed.
@@ -46,6 +48,7 @@ _STATES: Final[dict[str, tuple[JobState, ...]]] = {
     "pause": _LIVE,
     "resume": _LIVE,
     "priority": (JobState.QUEUED,),
+    "set": (JobState.QUEUED,),
 }
 
 
@@ -74,6 +77,7 @@ async def list_jobs(
     limit: FromQuery[int] = 100,
     before: FromQuery[int | None] = None,
     subject: FromQuery[str | None] = None,
+    since_ms: FromQuery[int | None] = None,
 ) -> responses.Jobs:
     states = _parse_states(state_is)
     return await get_master(request).list_jobs(
@@ -83,6 +87,7 @@ async def list_jobs(
         limit=check_range(limit, "limit", 1, MAX_LISTED),
         before=None if before is None else check_range(before, "before", 1, MAX_ID),
         subject=subject,
+        since_ms=check_time_ms(since_ms, "since_ms"),
     )
 
 
@@ -100,6 +105,7 @@ async def count_jobs(
     held: FromQuery[bool] = False,
     ended_before_ms: FromQuery[int | None] = None,
     lost: FromQuery[bool] = False,
+    since_ms: FromQuery[int | None] = None,
 ) -> responses.Counts:
     job_filter = filters.JobFilter(
         _parse_states(state_is),
@@ -109,6 +115,7 @@ async def count_jobs(
         held,
         check_time_ms(ended_before_ms, "ended_before_ms"),
         lost,
+        check_time_ms(since_ms, "since_ms"),
     )
     return {"counts": await get_master(request).read(filters.count_jobs, job_filter)}
 
@@ -150,16 +157,37 @@ async def explain_job(request: ApiRequest, job_id: FromPath[int]) -> responses.W
 
 
 def _make_action_route(action: Action, summary: str) -> Any:
-    @post(
-        f"/jobs/{action}",
-        status_code=200,
-        summary=summary,
-        responses=error_responses(*([StoreFull] if action == "rerun" else [])),
-    )
+    @post(f"/jobs/{action}", status_code=200, summary=summary, responses=error_responses())
     async def act_on_jobs(request: ApiRequest, data: JSONBody[JobIds]) -> responses.ActionResults:
         return await _act_on_ids(request, data.ids, _request_maker(action, get_submitter(request)))
 
     return act_on_jobs
+
+
+@post(
+    "/jobs/rerun",
+    status_code=200,
+    summary="Submit ended jobs again, as they were or with changes",
+    responses=error_responses(NoSuchJob, StoreFull),
+)
+async def rerun_jobs(request: ApiRequest, data: JSONBody[Rerun]) -> responses.ActionResults:
+    changes = None if data.changes is None else check_changes(data.changes)
+    if changes is not None and changes.key is not None and len(data.ids) != 1:
+        raise BadRequest("key: is for one job, so it needs a single id in ids")
+    by = get_submitter(request)
+    return await _act_on_ids(request, data.ids, lambda ids: requests.RerunJobs(ids, by, changes))
+
+
+@post(
+    "/jobs/set",
+    status_code=200,
+    summary="Change queued jobs: start time, arguments, limits, …",
+    responses=error_responses(StoreFull),
+)
+async def set_jobs(request: ApiRequest, data: JSONBody[QueuedJobChange]) -> responses.ActionResults:
+    changes = check_changes(data.changes)
+    by = get_submitter(request)
+    return await _act_on_ids(request, data.ids, lambda ids: requests.SetJobs(ids, changes, by))
 
 
 @post(
@@ -189,11 +217,11 @@ async def _act_on_ids(
 
 
 def _no_job(job_id: int) -> JobActionResult:
-    return JobActionResult(job_id, "", "", f"there is no job {job_id}")
+    return JobActionResult(job_id, "", "", f"there is no job {job_id}", False)
 
 
 def _request_maker(
-    action: Action, by: str, priority: int = 0
+    action: Action, by: str, priority: int = 0, changes: RerunChanges | None = None
 ) -> Callable[[list[int]], requests.Request]:
     match action:
         case "cancel":
@@ -203,9 +231,11 @@ def _request_maker(
         case "release":
             return requests.ReleaseJobs
         case "rerun":
-            return lambda ids: requests.RerunJobs(ids, by)
+            return lambda ids: requests.RerunJobs(ids, by, changes)
         case "priority":
             return lambda ids: requests.SetPriority(ids, priority, by)
+        case "set":
+            return lambda ids: requests.SetJobs(ids, changes or JobChanges(), by)
         case _:
             return lambda ids: requests.FreezeJobs(ids, action == "pause")
 
@@ -214,7 +244,9 @@ class ActOnMatching(Struct, frozen=True, forbid_unknown_fields=True):
     """An action on all jobs that match every given field.
 
     states: default is all states in which the action has an effect. lost: only jobs that are held
-    because their attempts were lost too often in a row. priority: of `act` priority.
+    because their attempts were lost too often in a row. priority: of `act` priority. since_ms: of
+    `act` rerun, only jobs that ended at this time or later. changes: of `act` rerun and set,
+    without a key; set allows neither hold nor after.
     """
 
     act: Action
@@ -224,6 +256,8 @@ class ActOnMatching(Struct, frozen=True, forbid_unknown_fields=True):
     subject: str | None = None
     lost: bool = False
     priority: int | None = None
+    since_ms: int | None = None
+    changes: RerunChanges | None = None
 
 
 @post(
@@ -242,10 +276,12 @@ async def act_on_matching(
     job_filter = _make_filter(data)
     if (data.act == "priority") != (data.priority is not None):
         raise BadRequest("priority: is needed for this act, and for no other")
-    make_request = _request_maker(data.act, get_submitter(request), data.priority or 0)
+    changes = _check_changes_of_many(data)
+    by = get_submitter(request)
+    make_request = _request_maker(data.act, by, data.priority or 0, changes)
     master, disconnected = get_master(request), get_disconnect(request)
     last_id, after_id = await master.read(filters.find_max_id), 0
-    done = refused = 0
+    done = unchanged = refused = 0
     errors: list[str] = []
     while not disconnected.done():
         ids = await master.read(filters.find_ids, job_filter, after_id, last_id, SLICE_JOBS)
@@ -253,11 +289,33 @@ async def act_on_matching(
             break
         acted: list[JobActionResult] = await master.execute(make_request(ids))
         new_errors = [each.error for each in acted if each.error]
-        done += len(acted) - len(new_errors)
+        done += sum(each.changed for each in acted)
+        unchanged += sum(not (each.changed or each.error) for each in acted)
         refused += len(new_errors)
         errors += new_errors[: _MAX_ERRORS - len(errors)]
         after_id = ids[-1]
-    return {"act": data.act, "done": done, "refused": refused, "errors": errors}
+    return {
+        "act": data.act,
+        "done": done,
+        "unchanged": unchanged,
+        "refused": refused,
+        "errors": errors,
+    }
+
+
+def _check_changes_of_many(data: ActOnMatching) -> RerunChanges | None:
+    changes = None if data.changes is None else check_changes(data.changes)
+    if data.act == "set" and changes is None:
+        raise BadRequest("changes: are needed for set")
+    if changes is None:
+        return None
+    if data.act not in ("rerun", "set"):
+        raise BadRequest(f"changes: are for rerun and set, not for {data.act}")
+    if changes.key is not None:
+        raise BadRequest("changes.key: is for one job, so it cannot be given with a filter")
+    if data.act == "set" and (changes.after or changes.hold):
+        raise BadRequest("changes: after and hold are for rerun, not for set")
+    return changes
 
 
 def _make_filter(data: ActOnMatching) -> filters.JobFilter:
@@ -271,9 +329,15 @@ def _make_filter(data: ActOnMatching) -> filters.JobFilter:
         raise BadRequest(
             f"lost: these jobs are queued, and {data.act} has no effect on queued jobs"
         )
-    selected = (data.states, data.command, data.batch, data.subject, data.lost)
+    since_ms = check_time_ms(data.since_ms, "since_ms")
+    if since_ms is not None and data.act != "rerun":
+        # It compares the end of a job, and all other actions are on jobs that have not ended.
+        raise BadRequest(f"since_ms: is for rerun, not for {data.act}")
+    selected = (data.states, data.command, data.batch, data.subject, data.lost, since_ms)
     if all(each in ([], None, False) for each in selected):
-        raise BadRequest("no jobs selected; give a command, batch, subject, states or lost")
+        raise BadRequest(
+            "no jobs selected; give a command, batch, subject, states, lost or since_ms"
+        )
     return filters.JobFilter(
         tuple(data.states) or valid,
         data.command,
@@ -281,6 +345,7 @@ def _make_filter(data: ActOnMatching) -> filters.JobFilter:
         data.subject,
         held=data.act == "release",
         lost=data.lost,
+        since_ms=since_ms,
     )
 
 
@@ -293,9 +358,10 @@ ROUTES: Final[list[Any]] = [
     _make_action_route("cancel", "Cancel jobs and stop running ones"),
     _make_action_route("hold", "Hold queued jobs"),
     _make_action_route("release", "Release held jobs"),
-    _make_action_route("rerun", "Submit ended jobs again"),
+    rerun_jobs,
     _make_action_route("pause", "Pause (freeze) running jobs"),
     _make_action_route("resume", "Resume paused jobs"),
+    set_jobs,
     set_priority,
     act_on_matching,
 ]

@@ -22,7 +22,8 @@ from mythjobs.errors import (
     NotAllowed,
 )
 from mythjobs.master import requests
-from mythjobs.master.requests import JoinedMachine
+from mythjobs.master.handlers.joining import check_key
+from mythjobs.master.requests import JoinedMachine, RevokedMachine
 from mythjobs.master.service import Master
 from mythjobs.model.names import check_machine_name
 from mythjobs.protocol import handshake, joining
@@ -154,12 +155,12 @@ async def answer_request(
     waiting = _get_network(request).join_requests.find_waiting(name, master_now().wall_ms)
     if not data.approve:
         waiting.state = "rejected"
-        return {"name": waiting.name, "approved": False}
+        return {"name": waiting.name, "approved": False, "new": False}
     approval = requests.ApproveMachine(waiting.machine_key, waiting.name, data.allow)
     joined: JoinedMachine = await get_master(request).execute(approval)
-    waiting.state, waiting.name = "approved", joined.name
+    waiting.state, waiting.name, waiting.is_new = "approved", joined.name, joined.is_new
     log.info("machine %s was approved and joins", joined.name, extra={"machine": joined.name})
-    return {"name": joined.name, "approved": True}
+    return {"name": joined.name, "approved": True, "new": joined.is_new}
 
 
 @post("/machines/{name:str}/rename", status_code=200, summary="Rename a machine",
@@ -175,10 +176,11 @@ async def rename_machine(
       responses=error_responses(NoSuchMachine, Conflict))  # fmt: skip
 async def revoke_machine(request: ApiRequest, name: FromPath[str]) -> responses.MachineName:
     master = get_master(request)
-    connection: int | None = await master.execute(requests.RevokeMachine(name))
+    revocation: RevokedMachine = await master.execute(requests.RevokeMachine(name))
+    _get_network(request).reject_key(revocation.key)
     log.info("machine %s is revoked", name, extra={"machine": name})
-    if connection is not None:
-        master.links.close_connection(connection)
+    if revocation.connection is not None:
+        master.links.close_connection(revocation.connection)
     return {"name": name}
 
 
@@ -206,14 +208,16 @@ async def join_with_token(request: ApiRequest, data: JSONBody[TokenJoin]) -> res
         _get_connection(request).report("its join token is not valid")
         raise NotAllowed(_REFUSED)
     log.info("machine %s has joined with a token", joined.name, extra={"machine": joined.name})
-    return _describe_joined(master, joined.name)
+    return _describe_joined(master, joined.name, is_new=joined.is_new)
 
 
 @post("/join/requests", status_code=200, summary="Ask to join without a token",
-      responses=error_responses(Conflict))  # fmt: skip
+      responses=error_responses(Conflict, NotAllowed))  # fmt: skip
 async def request_join(request: ApiRequest, data: JSONBody[CodeJoin]) -> responses.JoinStarted:
     _check_machine(data.machine_key, data.name)
     _decode_hex("commitment", data.commitment, 32)
+    _get_network(request).authority  # noqa: B018  (raises if the network is closed)
+    check_key(get_master(request).state, data.machine_key)
     opened = _get_network(request).join_requests.open(
         machine_key=data.machine_key,
         name=data.name,
@@ -241,12 +245,12 @@ async def show_request(request: ApiRequest, id: FromPath[str]) -> responses.Join
     found = _get_network(request).join_requests.find(id, master_now().wall_ms)
     joined = None
     if found.state == "approved":
-        joined = _describe_joined(get_master(request), found.name)
+        joined = _describe_joined(get_master(request), found.name, is_new=found.is_new)
     return {"state": found.state, "joined": joined}
 
 
-def _describe_joined(master: Master, name: str) -> responses.Joined:
-    return {"name": name, "master_key": handshake.encode_public_key(master.key)}
+def _describe_joined(master: Master, name: str, *, is_new: bool) -> responses.Joined:
+    return {"name": name, "master_key": handshake.encode_public_key(master.key), "new": is_new}
 
 
 def _check_machine(key: str, name: str) -> None:

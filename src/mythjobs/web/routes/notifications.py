@@ -11,6 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
 from mythjobs.clock import master_now
+from mythjobs.config.os_errors import explaining_os_errors
 from mythjobs.errors import BadRequest, Conflict, NoSuchChannel, NoSuchCommand
 from mythjobs.master.notify import requests
 from mythjobs.master.notify.handlers import channel_not_found
@@ -123,7 +124,8 @@ async def add_channel(
             f"cannot add channel {name}: {error_text}; write it as apprise documents it, like "
             "mailto://user:password@example.org or ntfy://ntfy.sh/topic"
         )
-    sealed = master.delivery.seal.encrypt(data.url)
+    with explaining_os_errors(master.state_dir):
+        sealed = master.delivery.seal.encrypt(data.url)
     kinds, commands = list(dict.fromkeys(data.kinds)), list(dict.fromkeys(data.commands))
     await master.execute(
         requests.AddChannel(name, sealed, shown, kinds, commands, data.template, data.replace)
@@ -188,10 +190,11 @@ async def set_heartbeat(request: ApiRequest, data: JSONBody[HeartbeatUrl]) -> re
             check_heartbeat_url(data.url)
         except ValueError as error:
             raise BadRequest(f"the heartbeat URL {error}") from None
-        error_text = await master.delivery.sender.call(data.url)
-        if error_text:
-            raise BadRequest(f"cannot call the heartbeat URL: {error_text}")
-        sealed = master.delivery.seal.encrypt(data.url)
+        result = await master.delivery.sender.call(data.url)
+        if result.error:
+            raise BadRequest(f"cannot call the heartbeat URL: {result.error}")
+        with explaining_os_errors(master.state_dir):
+            sealed = master.delivery.seal.encrypt(data.url)
     await master.execute(requests.SetHeartbeat(sealed))
     return _list_channels(master)
 

@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.enums import ParamType
+from litestar.exceptions import NotFoundException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import ParameterKwarg
 
@@ -36,6 +37,16 @@ class ApiRequest(Request[Any, Any, Any]):
 
 
 _decoder = lru_cache(64)(msgspec.json.Decoder[Any])
+
+
+def check_path(request: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Raises NotFoundException for an id in another form than its decimal digits.
+
+    Litestar reads it with int(), which also takes digits of other scripts, signs and underscores.
+    """
+    for value in request.path_params.values():
+        if isinstance(value, int) and str(value) not in request.scope["path"].split("/"):
+            raise NotFoundException
 
 
 def check_query(request: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

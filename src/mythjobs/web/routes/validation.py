@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, TypeVar
 
 from mythjobs.errors import BadRequest, NoSuchJob
 from mythjobs.model.units import MAX_WALL_MS
+from mythjobs.protocol.job_changes import JobChanges, RerunChanges
 from mythjobs.protocol.requests import Submit
+
+C = TypeVar("C", bound=JobChanges)
 
 MAX_WAIT_S: Final = 60.0
 # Largest id that the store can hold (signed 64-bit). A larger id is treated as one that
@@ -56,6 +59,16 @@ def check_submit(submit: Submit) -> Submit:
     for each in submit.after:
         check_job_id(each.job)
     return submit
+
+
+def check_changes(changes: C) -> C:
+    """Check times and job ids of the changes of a job. The master checks the other values."""
+    check_time_ms(changes.not_before_ms, "not_before_ms")
+    check_time_ms(changes.deadline_ms, "deadline_ms")
+    if isinstance(changes, RerunChanges):
+        for each in changes.after:
+            check_job_id(each.job)
+    return changes
 
 
 def check_wait_s(wait: float) -> float:

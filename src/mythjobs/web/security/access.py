@@ -7,18 +7,21 @@ import hmac
 import ipaddress
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
 
 from mythjobs.config.state import lookup_user_name
 from mythjobs.protocol.requests import MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 from mythjobs.web.server.errors import (
+    MAX_DISCARDED_BYTES,
     App,
     Event,
     Receive,
     RequestRejected,
     Scope,
     Send,
+    discard_body,
     send_rejection,
 )
 
@@ -56,11 +59,13 @@ class AccessControl:
             if headers.length > max_bytes:
                 raise _too_large(max_bytes)
         except RequestRejected as rejection:
-            await send_rejection(scope, send, rejection)
+            unread = receive if scope["type"] == "http" and headers.sends_body() else None
+            with suppress(asyncio.CancelledError):  # the master stops
+                await send_rejection(scope, send, rejection, unread)
             return
         if headers.chunked:
             # Count the bytes of a chunked body; for others the HTTP parser enforces Content-Length.
-            receive = limit_body(receive, max_bytes)
+            receive = limit_body(receive, max_bytes, is_read_to_end=True)
         try:
             await self._app(scope, receive, send)
         except (Exception, asyncio.CancelledError):
@@ -108,12 +113,21 @@ class AccessControl:
 class AccessHeaders:
     """Request headers that AccessControl checks. A header that occurs twice counts as empty."""
 
-    __slots__ = ("authorization", "chunked", "encoded", "host", "length", "origin", "site")
+    __slots__ = (
+        "authorization",
+        "chunked",
+        "encoded",
+        "expects_continue",
+        "host",
+        "length",
+        "origin",
+        "site",
+    )
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
         self.authorization = self.host = b""
         self.origin = self.site = None
-        self.chunked = self.encoded = False
+        self.chunked = self.encoded = self.expects_continue = False
         self.length = 0
         seen: set[bytes] = set()
         for name, value in raw:
@@ -126,6 +140,12 @@ class AccessHeaders:
         """Bearer token; empty for other schemes. Scheme names ignore case (RFC 9110 §11.1)."""
         scheme, _, token = self.authorization.partition(b" ")
         return token.strip(b" ") if scheme.lower() == b"bearer" else b""
+
+    def sends_body(self) -> bool:
+        """Return whether the client sends a body without waiting, and one that can be discarded."""
+        return (
+            self.chunked or 0 < self.length <= MAX_DISCARDED_BYTES
+        ) and not self.expects_continue
 
     def is_same_origin(self) -> bool:
         """Return whether the request comes from a page of this origin, or not from a browser.
@@ -158,6 +178,7 @@ _HEADER_PARSERS: Final[dict[bytes, Callable[[AccessHeaders, bytes], None]]] = {
     b"content-encoding": _setter("encoded", lambda _: True),
     b"transfer-encoding": _setter("chunked", lambda _: True),
     b"content-length": _set_length,
+    b"expect": _setter("expects_continue", lambda _: True),
 }
 
 
@@ -184,8 +205,11 @@ def _too_large(most: int) -> RequestRejected:
     return RequestRejected(413, "too_large", f"the body is larger than {most // 2**20} MiB")
 
 
-def limit_body(receive: Receive, most: int) -> Receive:
-    """Return `receive`, raising RequestRejected once a body has more than `most` bytes."""
+def limit_body(receive: Receive, most: int, *, is_read_to_end: bool = False) -> Receive:
+    """Return `receive`, raising RequestRejected once a body has more than `most` bytes.
+
+    is_read_to_end: read the rest before, for clients that send the whole body first.
+    """
     left = most
 
     async def counted() -> Event:
@@ -193,6 +217,8 @@ def limit_body(receive: Receive, most: int) -> Receive:
         event = await receive()
         left -= len(event.get("body", b""))
         if left < 0:
+            if is_read_to_end and event.get("more_body"):
+                await discard_body(receive)
             raise _too_large(most)
         return event
 

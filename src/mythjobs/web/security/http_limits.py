@@ -19,6 +19,8 @@ from mythjobs.web.server.errors import encode_error
 CHECK_INTERVAL_S: Final = 10.0
 MIN_BYTES_PER_INTERVAL: Final = 10_000
 MAX_HEAD_BYTES: Final = 32 * 1024
+# Number of requests that a client may send without waiting for responses. Each takes 3 kB.
+MAX_SENT_AHEAD: Final = 100
 _HEAD_TOO_LARGE: Final = f"the request's head is larger than {MAX_HEAD_BYTES // 1024} KiB"
 
 
@@ -31,6 +33,7 @@ class LimitedConnection(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
     _received_bytes = 0
+    # Received since the request began, or since the last part of its body: a head, or a trailer.
     _head_bytes = 0
     _piece_bytes = 0  # size of the data that is being parsed
 
@@ -49,7 +52,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
-        self._leave_limit()
+        self.leave_limit()
         self.disconnected.set_result(None)
         super().connection_lost(exc)
 
@@ -57,19 +60,38 @@ class LimitedConnection(HttpToolsProtocol):
         self._received_bytes += len(data)
         self._piece_bytes = len(data)
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._reject(431, _HEAD_TOO_LARGE)
+        if self.transport.is_closing():
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._reject(431, _HEAD_TOO_LARGE)
+        elif self._timer is None and self.cycle is not None and self.cycle.response_complete:
+            # A blank line, which may precede a request (RFC 9112 §2.2). uvicorn has taken it for
+            # one, and waits without limit.
+            self._start_timer()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
         self._head_bytes = 0
-        if self._timer is None:
-            self._start_timer()
+        self._cancel_timer()
+        self._start_timer()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Header fields after a chunked body may be dropped (RFC 9110 §6.5.1). uvicorn adds them to
+        # those of the head, which have been checked.
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = -self._piece_bytes
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_SENT_AHEAD:
+            self.report("it sent too many requests without waiting for responses")
+            self.transport.abort()
+            raise ValueError  # ends the parsing of this connection
         if self._is_excess:
             sentence = self.limit.sentence
             self._reject(Unreachable.http, sentence, Unreachable.code, Unreachable.exit_code)
@@ -85,15 +107,11 @@ class LimitedConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._cancel_timer()
+        self._in_head = True
         super().on_message_complete()
 
-    def handle_websocket_upgrade(self) -> None:
-        # The link is another protocol from here on, which does not report its end here. There are
-        # as many links as agents.
-        self._leave_limit()
-        super().handle_websocket_upgrade()
-
-    def _leave_limit(self) -> None:
+    def leave_limit(self) -> None:
+        """Count this connection no longer. Called for the link of an agent, too."""
         if self._is_counted:
             self._is_counted = False
             self.limit.close()
@@ -149,7 +167,7 @@ class LimitedConnection(HttpToolsProtocol):
             self._received_bytes < MIN_BYTES_PER_INTERVAL and not self.flow.read_paused
         ):
             self.report("its request arrived too slowly")
-            # With TLS close() waits half a minute for the other side.
+            # With TLS close() waits some seconds for the other side.
             self.transport.abort()
         else:
             self._start_timer()

@@ -20,6 +20,9 @@ from mythjobs.web.server.errors import (
 JOIN_PATH: Final = "/api/v1/join"
 LINK_PATH: Final = "/link"
 MAX_JOIN_BYTES: Final = 4096
+# A connection that has not identified itself is closed after this time, whatever it does: each may
+# keep one of few places (strangers.py). An agent needs a second, and so does a request of a join.
+STRANGER_S: Final = 30.0
 
 
 class NetworkAccess:
@@ -78,9 +81,11 @@ class NetworkConnection(LimitedConnection):
     fingerprint = ""  # SHA-256 of the certificate that this connection was given, in hex
     is_unused = True  # the TLS handshake has not been completed
     on_identified: Callable[[], None] | None = None
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.is_unused = False
+        self._deadline = self.loop.call_later(STRANGER_S, self._end)
         super().connection_made(transport)
         self.app_state["fingerprint"] = self.fingerprint
 
@@ -90,6 +95,13 @@ class NetworkConnection(LimitedConnection):
 
     def identify(self) -> None:
         """Call `on_identified`, the first time only."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
         call, self.on_identified = self.on_identified, None
         if call is not None:
             call()
+
+    def _end(self) -> None:
+        self.report(f"it has not identified itself for {STRANGER_S:g} s")
+        self.transport.abort()

@@ -1,4 +1,4 @@
-"""Limit on connections from the network that have not identified themselves yet."""
+"""Limit on connections to the network port that have not identified themselves yet."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ MAX_STRANGERS_PER_ADDRESS: Final = 8
 class Strangers:
     """Counts unidentified connections by address, so that they cannot use up all descriptors."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_per_address: int = MAX_STRANGERS_PER_ADDRESS) -> None:
+        self._most_per_address = most_per_address
         self._by_address: Counter[str] = Counter()
 
     def admit(self, address: str) -> bool:
         """Count a new connection; False if it must be closed because there are too many."""
         if self._by_address.total() >= MAX_STRANGERS:
             return False
-        if self._by_address[address] >= MAX_STRANGERS_PER_ADDRESS:
+        if self._by_address[address] >= self._most_per_address:
             return False
         self._by_address[address] += 1
         return True

@@ -32,11 +32,11 @@ from mythjobs.web.routes import (
     semaphores,
 )
 from mythjobs.web.routes.plain_submit import PlainSubmit
-from mythjobs.web.routes.request import ApiRequest, check_query
+from mythjobs.web.routes.request import ApiRequest, check_path, check_query
 from mythjobs.web.security.http_limits import LimitedConnection
 from mythjobs.web.security.network_access import LINK_PATH
 from mythjobs.web.server import errors
-from mythjobs.web.server.errors import App, Receive, Scope, Send, send_rejection
+from mythjobs.web.server.errors import App, Event, Receive, Scope, Send, send_rejection
 from mythjobs.web.server.openapi import make_openapi_config
 
 # Modules with routes of the API, each in a list ROUTES.
@@ -59,7 +59,10 @@ def build_app(master: Master, links: LinkServer, network: Network) -> App:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await api(scope, receive, send)
+            if scope["method"] == "HEAD":
+                await answer_head(api, scope, receive, send)
+            else:
+                await api(scope, receive, send)
         elif scope["path"] == LINK_PATH:
             await serve_agent_link(links, scope, receive, send)
         else:
@@ -67,6 +70,25 @@ def build_app(master: Master, links: LinkServer, network: Network) -> App:
             await send_rejection(scope, send, errors.RequestRejected(404, "not_found", sentence))
 
     return app
+
+
+async def answer_head(api: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a HEAD request as if it were a GET, without the body (RFC 9110 §9.3.2)."""
+    has_started = False
+
+    async def send_start(event: Event) -> None:
+        nonlocal has_started
+        if event["type"] == "http.response.start":
+            has_started = True
+            await send(event)
+
+    async def receive_until_start() -> Event:
+        # As if the client had left: a body that follows a job's output would last until its end.
+        return {"type": "http.disconnect"} if has_started else await receive()
+
+    await api({**scope, "method": "GET"}, receive_until_start, send_start)
+    if has_started:
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def serve_agent_link(links: LinkServer, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +110,7 @@ def _build_api(master: Master, network: Network) -> Litestar:
     router = Router(
         "/api/v1",
         route_handlers=[*_make_options_routes(routes), *routes],
-        guards=[check_query],
+        guards=[check_path, check_query],
     )
     return Litestar(
         [router, maintenance.get_metrics],
@@ -102,6 +124,7 @@ def _build_api(master: Master, network: Network) -> Litestar:
             ValidationException: errors.handle_validation_error,
             InternalServerException: errors.handle_truncated_body,
             HTTPException: errors.handle_http_exception,
+            OSError: errors.handle_os_error,
             Exception: errors.handle_unexpected_error,
         },
         # No limit here, because AccessControl limits body sizes.
@@ -120,7 +143,7 @@ def _make_options_routes(routes: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHa
     methods: dict[str, set[str]] = {}
     for each in routes:
         for path in each.paths:
-            methods.setdefault(path, {"OPTIONS"}).update(each.http_methods)
+            methods.setdefault(path, {"OPTIONS"}).update(errors.with_head(each.http_methods))
     return [_make_options_route(path, ", ".join(sorted(of))) for path, of in methods.items()]
 
 

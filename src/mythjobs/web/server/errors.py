@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +15,7 @@ from litestar.exceptions import (
     ValidationException,
 )
 
+from mythjobs.config.os_errors import explain_os_error, is_disk_error
 from mythjobs.errors import MythJobsError
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ Send = Callable[[Event], Awaitable[None]]
 AnyRequest = Request[Any, Any, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+# A rejected body of this size takes the master about a tenth of a second.
+MAX_DISCARDED_BYTES: Final = 128 * 2**20
 _CODES: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -54,8 +57,15 @@ def encode_error(code: str, sentence: str, exit_code: int) -> bytes:
     return _encode(ErrorBody(code, sentence, exit_code))
 
 
-async def send_rejection(scope: Scope, send: Send, rejection: RequestRejected) -> None:
-    """Send an error response and close the connection without reading the rest of the request."""
+async def send_rejection(
+    scope: Scope, send: Send, rejection: RequestRejected, unread: Receive | None = None
+) -> None:
+    """Send an error response and close the connection.
+
+    The rest of the request is not read, unless `unread` is given: that is called until the body
+    has ended, because a close with unread data resets the connection, and a client that reads
+    only after it has sent its body then gets no response (RFC 9112 §9.6).
+    """
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
     body = encode_error(rejection.code, rejection.sentence, rejection.exit_code)
     headers = [
@@ -66,7 +76,20 @@ async def send_rejection(scope: Scope, send: Send, rejection: RequestRejected) -
     if rejection.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": f"{kind}.start", "status": rejection.status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": body, "more_body": False})
+    await send({"type": f"{kind}.body", "body": body, "more_body": unread is not None})
+    if unread is not None:
+        await discard_body(unread)
+        await send({"type": f"{kind}.body", "body": b"", "more_body": False})
+
+
+async def discard_body(receive: Receive) -> None:
+    """Read the rest of a body, up to MAX_DISCARDED_BYTES, or until the client disconnects."""
+    left = MAX_DISCARDED_BYTES
+    while left > 0:
+        event = await receive()
+        left -= len(event.get("body", b""))
+        if not event.get("more_body"):
+            return
 
 
 def handle_mythjobs_error(_: AnyRequest, error: MythJobsError) -> Response[ErrorBody]:
@@ -113,8 +136,23 @@ def handle_http_exception(request: AnyRequest, error: HTTPException) -> Response
     if error.status_code >= 500:
         return handle_unexpected_error(request, error)
     response = _make_response(error.status_code, code, sentence, 2)
-    response.headers.update(error.headers or {})  # such as `Allow` with 405 (RFC 9110 §15.5.6)
+    response.headers.update(error.headers or {})
+    if allow := response.headers.get("allow"):  # with 405 (RFC 9110 §15.5.6)
+        response.headers["allow"] = ", ".join(sorted(with_head(allow.split(", "))))
     return response
+
+
+def with_head(methods: Collection[str]) -> set[str]:
+    """Return the methods that a path answers: HEAD wherever it answers GET."""
+    return {*methods, *(["HEAD"] if "GET" in methods else [])}
+
+
+def handle_os_error(request: AnyRequest, error: OSError) -> Response[ErrorBody]:
+    """Answer a request for which the master could not write a file."""
+    if not is_disk_error(error):
+        return handle_unexpected_error(request, error)
+    root = request.app.state.master.state_dir.root
+    return handle_mythjobs_error(request, explain_os_error(error, root))
 
 
 def handle_unexpected_error(request: AnyRequest, error: Exception) -> Response[ErrorBody]:

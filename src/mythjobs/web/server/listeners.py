@@ -23,14 +23,25 @@ class Listeners:
     def __init__(self, state: StateDir, master: Master, token: str) -> None:
         self.network = Network(state)
         app = build_app(master, master.links, self.network)
-        limit = ConnectionLimit()
         self._local = Listener(
-            AccessControl(app, None), LocalConnection, browser_headers=False, limit=limit
+            AccessControl(app, None),
+            LocalConnection,
+            browser_headers=False,
+            limit=ConnectionLimit("the socket", 0.75),
         )
         admits = MetricsAccess(state).admits
-        plain, secure = AccessControl(app, token, admits), NetworkAccess(app, admits)
-        self._plain = Listener(plain, LimitedConnection, browser_headers=True, limit=limit)
-        self._secure = Listener(secure, NetworkConnection, browser_headers=True, limit=limit)
+        self._plain = Listener(
+            AccessControl(app, token, admits),
+            LimitedConnection,
+            browser_headers=True,
+            limit=ConnectionLimit("the port", 0.125),
+        )
+        self._secure = Listener(
+            NetworkAccess(app, admits),
+            NetworkConnection,
+            browser_headers=True,
+            limit=ConnectionLimit("the port on the network", 0.125),
+        )
         self._port = Port(self._plain, self._secure)
 
     async def open(self, port: socket.socket, local: socket.socket) -> None:

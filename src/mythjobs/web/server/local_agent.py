@@ -15,6 +15,7 @@ from typing import Final
 
 from mythjobs.config import locks
 from mythjobs.config.state import StateDir
+from mythjobs.errors import StateNotWritable
 from mythjobs.web.server.child_process import RestartDelay, wait_readable
 
 MAX_BACKOFF_S: Final = 30.0
@@ -46,11 +47,17 @@ class LocalAgent:
         delay = RestartDelay(MAX_BACKOFF_S)
         while True:
             began = time.monotonic()
-            if not self._attach_to_running():
-                self._start()
-            await self._wait_exit()
+            what = "the local agent exited; restarting it in %g s"
+            try:
+                if not self._attach_to_running():
+                    self.start()
+                await self._wait_exit()
+            except (OSError, StateNotWritable) as error:
+                # A job may have used up this user's processes, or memory. The master must go on.
+                log.error("cannot start the local agent: %s", error)
+                what = "trying again to start the local agent in %g s"
             wait_s = delay.next_s(time.monotonic() - began)
-            log.warning("the local agent exited; restarting it in %g s", wait_s)
+            log.warning(what, wait_s)
             await asyncio.sleep(wait_s)
 
     async def stop(self, *, stop_jobs: bool) -> bool:
@@ -98,17 +105,24 @@ class LocalAgent:
         lock.close()
         return False
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the agent as a child process. No agent of the state directory may run."""
         # -P: do not import modules from the current directory.
         command = [sys.executable, "-P", "-m", "mythjobs", "--state-dir", str(self._state_dir.root)]
         # In a new session the agent gets no signal for Ctrl-C or a closed terminal. It inherits
         # stderr for its log, but not stdout: a program that reads it may wait for end of file.
-        self._child = subprocess.Popen(
-            [*command, "agent", *self._options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        # A SIGUSR1 of stop() must not end the agent before it handles this signal: its jobs would
+        # continue. The agent inherits the blocked signal and unblocks it (Agent.run()).
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        try:
+            self._child = subprocess.Popen(
+                [*command, "agent", *self._options],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._pidfd = os.pidfd_open(self._child.pid)
         if self._file_limit is not None:
             # The agent reads its limit later than this: its interpreter starts first.

@@ -36,11 +36,12 @@ class BridgeProcess:
                 await asyncio.sleep(CONFIGURED_CHECK_S)
                 continue
             began = time.monotonic()
-            code = await self._run_once()
+            try:
+                result = f"exited (code {await self._run_once()})"
+            except OSError as error:  # no process, memory or descriptor is left
+                result = f"cannot start: {error}"
             wait_s = delay.next_s(time.monotonic() - began)
-            log.warning(
-                "the bridge to MythTV exited (code %d); restarting it in %g s", code, wait_s
-            )
+            log.warning("the bridge to MythTV %s; restarting it in %g s", result, wait_s)
             await asyncio.sleep(wait_s)
 
     async def _run_once(self) -> int:

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import uvloop
 import mythjobs
 from mythjobs.config import keys, locks, runtime, tokens
 from mythjobs.config.log_setup import set_up_logging
+from mythjobs.config.os_errors import explaining_os_errors
 from mythjobs.config.settings import STORE_VARIABLE, choose_store, read_retention_setting
 from mythjobs.config.state import MasterInfo, StateDir, write_master_info
 from mythjobs.errors import MythJobsError
@@ -65,7 +66,7 @@ def run_master(
     # By default a thread that computes keeps the GIL for 5 ms. The event loop must not wait that
     # long for the thread that runs the master's transactions.
     sys.setswitchinterval(0.0005)
-    with locks.acquire(state_dir.master_lock, "a master"):
+    with explaining_os_errors(state_dir), locks.acquire(state_dir.master_lock, "a master"):
         file_limit = raise_file_limit()
         agent = None
         if local_agent:
@@ -77,7 +78,8 @@ def run_master(
             state_dir, agent, stop_jobs, store_location, read_retention_setting(state_dir)
         )
         try:
-            uvloop.run(program.run(port, jobs, ready))
+            with explaining_os_errors(state_dir):
+                uvloop.run(program.run(port, jobs, ready))
         except MythJobsError:
             raise
         except Exception:
@@ -199,7 +201,9 @@ class MasterProgram:
         await self._agent.stop(stop_jobs=False)
         if running:
             jobs = "1 job keeps" if running == 1 else f"{running} jobs keep"
-            print(f"{jobs} running; `mythjobs up` reconnects to them", file=sys.stderr, flush=True)
+            them = "it" if running == 1 else "them"
+            text = f"{jobs} running; `mythjobs up` takes {them} over"
+            print(text, file=sys.stderr, flush=True)
 
 
 async def _count_running(master: Master) -> int:
@@ -219,4 +223,7 @@ async def _cancel_tasks(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    # An error here must not hide the one that ends the master: of a read-only disk, for example.
+    # A killed master leaves its files, too.
+    with suppress(OSError):
+        path.unlink()

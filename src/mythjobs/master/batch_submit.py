@@ -12,7 +12,7 @@ from mythjobs.errors import BadRequest, command_not_found
 from mythjobs.master import requests
 from mythjobs.master.catalog import decode_command
 from mythjobs.master.handlers import batches
-from mythjobs.master.handlers.submit import job_requirements
+from mythjobs.master.handlers.submit import check_machine_joined, job_requirements
 from mythjobs.master.service import Master
 from mythjobs.model.command import RUN, Command
 from mythjobs.protocol import responses
@@ -29,9 +29,11 @@ async def submit_batch(
     """
     defined = await master.read(commands.find_by_name, header.command)
     if defined is None:
-        raise command_not_found(header.command)
+        names = await master.read(commands.read_names)
+        raise command_not_found(header.command, names.values())
     if header.command == RUN:
         raise BadRequest('"run" takes no batch file')
+    check_machine_joined(master.state, header)
     command = decode_command(defined.definition)
     jobs, rows = await asyncio.to_thread(batches.check_rows, path, command, header)
     make_slice = partial(

@@ -17,13 +17,14 @@ from mythjobs.model.silence import LEASED_POLICIES
 from mythjobs.scheduler.eligibility import Requirements
 from mythjobs.store.transaction import Transaction
 from mythjobs.store.writes import commands
-from mythjobs.store.writes.commands import JobClassRow
+from mythjobs.store.writes.commands import BEST_EFFORT, JobClassRow
 
 
 class JobRequirements(NamedTuple):
     """Requirements that a submit gives for its job, in addition to those of the command.
 
-    limits: items of a validated [limits] table, as in a command's definition.
+    limits: items of a validated [limits] table, as in a command's definition. best_effort: of an
+    ad-hoc run; other jobs have that of their command.
     """
 
     pin: str = ""
@@ -31,15 +32,19 @@ class JobRequirements(NamedTuple):
     labels: tuple[str, ...] = ()
     semaphores: tuple[tuple[str, int], ...] = ()
     limits: tuple[tuple[str, str | int], ...] = ()
+    best_effort: bool = False
 
     def columns(self) -> dict[str, str]:
         """Return the columns of the job class row; equal requirements give equal texts."""
+        limits: dict[str, object] = dict(sorted(self.limits))
+        if self.best_effort:
+            limits[BEST_EFFORT] = True
         return {
             "pin": self.pin,
             "preferred": self.preferred,
             "labels": json.dumps(sorted(self.labels)) if self.labels else "",
             "semaphores": json.dumps(sorted(self.semaphores)) if self.semaphores else "",
-            "limits": json.dumps(dict(sorted(self.limits))) if self.limits else "",
+            "limits": json.dumps(limits) if limits else "",
         }
 
 
@@ -100,7 +105,7 @@ class Catalog:
         """Return the current revision of a command. Raises NoSuchCommand."""
         found = self._names.get(name) or commands.find_by_name(tx, name)
         if found is None:
-            raise command_not_found(name)
+            raise command_not_found(name, commands.read_names(tx).values())
         self._names[name] = found
         return found
 
@@ -222,7 +227,7 @@ def class_requirements(row: JobClassRow, command: Command) -> Requirements:
         preferred=(row.preferred,) if row.preferred else (),
         labels=tuple(sorted(labels)),
         semaphores=tuple(sorted(units.items())),
-        best_effort=command.best_effort,
+        best_effort=command.best_effort or BEST_EFFORT in _limits_table(row),
         at_most=command.at_most,
         # Under LEASED_POLICIES a machine must end a job by itself when the job's lease expires.
         capabilities=("leases",) if command.silence in LEASED_POLICIES else (),
@@ -232,4 +237,9 @@ def class_requirements(row: JobClassRow, command: Command) -> Requirements:
 def class_limits(row: JobClassRow) -> Bounds:
     """Return the resource limits that the submitter set for the jobs of a class, without the
     limits of their command."""
-    return read_bounds(json.loads(row.limits)) if row.limits else Bounds()
+    return read_bounds(_limits_table(row), extra=(BEST_EFFORT,)) if row.limits else Bounds()
+
+
+def _limits_table(row: JobClassRow) -> dict[str, object]:
+    found: dict[str, object] = json.loads(row.limits) if row.limits else {}
+    return found

@@ -24,6 +24,8 @@ from mythjobs.master.handlers import (
     retention,
 )
 from mythjobs.master.handlers.batches import begin_batch, drop_batch, insert_slice
+from mythjobs.master.handlers.job_settings import set_jobs
+from mythjobs.master.handlers.reruns import rerun_jobs
 from mythjobs.master.handlers.submit import submit_job
 from mythjobs.master.isolation import OwnWork, Problem, SetAside, Unit, describe_error
 from mythjobs.master.metrics.observation import Observation
@@ -257,9 +259,10 @@ _HANDLERS: Final[dict[type[requests.Request], Callable[[TurnContext, Any], Any]]
     requests.DropBatch: drop_batch,
     requests.CancelJobs: jobs.cancel_jobs,
     requests.SetPriority: jobs.set_priority,
+    requests.SetJobs: set_jobs,
     requests.HoldJobs: jobs.hold_jobs,
     requests.ReleaseJobs: jobs.release_jobs,
-    requests.RerunJobs: jobs.rerun_jobs,
+    requests.RerunJobs: rerun_jobs,
     requests.FreezeJobs: jobs.freeze_jobs,
     requests.DefineCommand: commands.define_command,
     requests.RemoveCommand: commands.remove_command,

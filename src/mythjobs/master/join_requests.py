@@ -22,7 +22,8 @@ RequestState = Literal["incomplete", "waiting", "approved", "rejected"]
 class JoinRequest:
     """A machine that asks to join.
 
-    code: the six words; empty until the machine has revealed its nonce.
+    code: the six words; empty until the machine has revealed its nonce. is_new: false if it is
+    approved, and had joined before.
     """
 
     request_id: str
@@ -33,6 +34,7 @@ class JoinRequest:
     expires_ms: int
     state: RequestState = "incomplete"
     code: tuple[str, ...] = ()
+    is_new: bool = True
 
 
 class JoinRequests:
@@ -119,6 +121,12 @@ class JoinRequests:
                 + ", ".join(each.request_id for each in found)
             )
         return found[0]
+
+    def reject_key(self, machine_key: str) -> None:
+        """Reject the request of a key that was revoked."""
+        for each in self._requests.values():
+            if each.machine_key == machine_key:
+                each.state = "rejected"
 
     def _remove_expired(self, now_ms: int) -> None:
         for each in list(self._requests.values()):

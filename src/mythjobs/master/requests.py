@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
 from mythjobs.master.catalog import NO_REQUIREMENTS, JobRequirements
+from mythjobs.protocol.job_changes import JobChanges, RerunChanges
 from mythjobs.protocol.messages import AgentFrame, AgentMessage, Control, Hello
 from mythjobs.protocol.requests import Submit
 from mythjobs.protocol.scaling import FootprintRow
@@ -22,8 +23,11 @@ class Message(Struct, frozen=True):
 
 
 class SubmitJob(Request, frozen=True):
+    """is_serial: the dependencies are serial, see store/writes/dependencies.py."""
+
     submit: Submit
     submitter: str
+    is_serial: bool = False
 
 
 class BatchRow(Struct, frozen=True):
@@ -86,6 +90,14 @@ class SetPriority(Request, frozen=True):
     by: str
 
 
+class SetJobs(Request, frozen=True):
+    """Change values of queued jobs."""
+
+    ids: list[int]
+    changes: JobChanges
+    by: str
+
+
 class HoldJobs(Request, frozen=True):
     ids: list[int]
 
@@ -95,8 +107,11 @@ class ReleaseJobs(Request, frozen=True):
 
 
 class RerunJobs(Request, frozen=True):
+    """changes: what differs from the old jobs; None: nothing but the submitter."""
+
     ids: list[int]
     submitter: str
+    changes: RerunChanges | None = None
 
 
 class DefineCommand(Request, frozen=True):
@@ -169,8 +184,19 @@ class ApproveMachine(Request, frozen=True):
 
 
 class JoinedMachine(Struct, frozen=True):
+    """A machine that joins. is_new: false if it had joined before; then its name and its rights
+    are those that it had."""
+
     machine_id: int
     name: str
+    is_new: bool
+
+
+class RevokedMachine(NamedTuple):
+    """connection: number of the machine's open connection, or None."""
+
+    key: str
+    connection: int | None
 
 
 class RenameMachine(Request, frozen=True):
@@ -217,8 +243,12 @@ class SetSemaphore(Request, frozen=True):
 
 
 class EnableCommand(Request, frozen=True):
+    """until_ms: end of a disabling, None: until the command is enabled. by: who disables it."""
+
     name: str
     enabled: bool
+    until_ms: int | None = None
+    by: str = ""
 
 
 class DeclareDead(Request, frozen=True):

@@ -91,7 +91,10 @@ class Master:
         location = store or state_dir.store
         has_traces = has_other_store(state_dir, location)
         self._store = open_store(location)
-        self._warning = skip_ids_of_other_store(self._store, self.store) if has_traces else ""
+        self._warning = ""
+        if has_traces:
+            output = state_dir.output
+            self._warning = skip_ids_of_other_store(self._store, self.store, output)
         self._core = MasterCore(
             allow_local=allow_local, local_jobs=local_jobs, zone=find_time_zone(os.environ)
         )
@@ -234,8 +237,14 @@ class Master:
             "notifications": await self.read(count_unread),
             "failing_channels": list_failing_channels(self.state),
             "unusable_schedules": list_unusable(self.state),
-            "warnings": [self._warning] if self._warning else [],
+            "warnings": self._list_warnings(),
         }
+
+    def _list_warnings(self) -> list[str]:
+        full = self._store.describe_full_disk()
+        if full:
+            full += "; until then no new jobs, commands and schedules are accepted"
+        return [each for each in (self._warning, full) if each]
 
     async def list_machines(self) -> machine_responses.Machines:
         now = master_now()

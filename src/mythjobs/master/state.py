@@ -120,7 +120,8 @@ class MasterState:
         for each in self.machines.values():
             if each.name == name:
                 return each
-        raise machine_not_found(name)
+        known = [each.name for each in self.machines.values() if not each.is_revoked]
+        raise machine_not_found(name, known)
 
     def open_named(self, name: str) -> Machine:
         """Return the machine with this name, which the turn may change. Raises NoSuchMachine."""

@@ -15,7 +15,7 @@ from mythjobs.master.isolation import Problem, Unit
 from mythjobs.master.machine import Machine
 from mythjobs.master.metrics.observation import Observation
 from mythjobs.master.placement.fit_cache import FitCache
-from mythjobs.master.state import MasterState
+from mythjobs.master.state import Deferral, MasterState
 from mythjobs.model.heartbeat_url import HeartbeatCall
 from mythjobs.model.incident import Incident
 from mythjobs.model.life import JobState
@@ -23,8 +23,17 @@ from mythjobs.model.units import MAX_WALL_MS
 from mythjobs.model.zone import format_zoned_time
 from mythjobs.protocol.compatibility import NEEDED_CAPABILITIES
 from mythjobs.protocol.messages import MasterMessage
+from mythjobs.scheduler.blocked import describe_unmet
 from mythjobs.store.transaction import Transaction
-from mythjobs.store.writes import dependencies, events, job_state, jobs, readiness, upkeep
+from mythjobs.store.writes import (
+    commands,
+    dependencies,
+    events,
+    job_state,
+    jobs,
+    readiness,
+    upkeep,
+)
 from mythjobs.store.writes.upkeep import UpkeepKind
 
 # Maximum number of dependencies that one turn resolves, to keep turns short. Dependencies
@@ -80,6 +89,12 @@ class TurnContext:
 
     def add_event(self, job_id: int, n: int, kind: str, detail: str = "") -> None:
         self.events.append(events.Event(job_id, n, self.now.wall_ms, kind, detail))
+
+    def defer_command(self, command_id: int, until_ms: int, why: str) -> None:
+        """Start no job of a command before `until_ms`, in place of an earlier deferral."""
+        self.state.deferrals[command_id] = Deferral(until_ms, why)
+        commands.put_off(self.tx, command_id, until_ms, why)
+        self.state.schedule_turn(until_ms)
 
     def recheck(self, classes: set[int]) -> None:
         """Have the next placement pass read the ready jobs of these job classes again."""
@@ -149,6 +164,9 @@ class TurnContext:
         """
         # Loop, as dependent jobs that are cancelled have dependents too, in chains of any length.
         while states:
+            # A job in another final state has run, so all its dependencies were met.
+            if any(each is JobState.CANCELLED for each in states.values()):
+                dependencies.pass_on(self.tx, states.keys())
             resolved = dependencies.resolve_ended(
                 self.tx, states, limit=max(0, MAX_RESOLVED - self.resolved)
             )
@@ -159,10 +177,7 @@ class TurnContext:
                 for job_id in dependencies.find_unresolved(self.tx, list(states)):
                     upkeep.add(self.tx, UpkeepKind.RESOLVE, job_id, job_id)
                     self.state.has_upkeep = True
-            why = {
-                job_id: f"the job depends on job {on}, which is {states[on]}"
-                for job_id, on in resolved.never.items()
-            }
+            why = {job_id: describe_unmet(on, states[on]) for job_id, on in resolved.never.items()}
             cancelled = self._cancel_rows(list(why), why.__getitem__, "dependency_failed")
             states = dict.fromkeys(cancelled, JobState.CANCELLED)
             self.ended.extend(states)

@@ -18,19 +18,16 @@ from mythjobs.clock import Now
 from mythjobs.errors import AlreadyRunning, MythJobsError, StoreFailed, StoreFull, StoreUnavailable
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore, TurnResult
+from mythjobs.master.inbox import Arrival, Inbox
 from mythjobs.master.isolation import OwnWork, describe_error
 from mythjobs.master.metrics.observation import CountingCursor, TurnCost
 from mythjobs.master.schedules import requests as schedule_requests
 from mythjobs.protocol.messages import AgentMessage, Heartbeat
-from mythjobs.store.backends.disk import RESERVE_BYTES
 from mythjobs.store.open import Store
 from mythjobs.store.transaction import RetryTransaction, Transaction
 
 _log = logging.getLogger("mythjobs.master")
 
-# Maximum number of requests and messages in a turn: enough for a burst to share one fsync
-# of the commit, few enough to keep the turn short.
-_MAX_BATCH: Final = 256
 _RETRY_MS: Final = 1000
 # Maximum time to wait for the next timer, then wait again. A job's start time can be so far away
 # that queue.get() rejects the whole time as a timeout.
@@ -57,23 +54,12 @@ _GROWING: Final = (
     | requests.BeginBatch
     | requests.BatchSlice
     | requests.RerunJobs
+    | requests.SetJobs
     | requests.DefineCommand
     | schedule_requests.DefineSchedule
     | schedule_requests.RunSchedule
     | schedule_requests.BackfillSchedule
 )
-_DISK_FULL: Final = (
-    f"the disk of the store is full: {2 * RESERVE_BYTES >> 20} MiB must be free; free space there, "
-    "then try again"
-)
-
-
-@dataclass(slots=True)
-class Arrival:
-    """A queued request or message; a request has a `future` for its response."""
-
-    item: requests.Request | requests.Message
-    future: Future[Any] | None = None
 
 
 @dataclass(slots=True)
@@ -114,13 +100,15 @@ class TurnRunner:
         self._on_failure = on_failure
         self._logged: set[str] = set()  # errors logged since the last successful turn
         self._is_backing_off = False
-        self._inbox: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self._thread = threading.Thread(target=self._run, name="turns", daemon=True)
 
     def start(self) -> None:
         self._store.run_transaction(lambda tx: self._core.load(tx, self._clock()))
         for what, error in self._core.state.problems:
             self._log_once(what, error)
+        if full := self._store.describe_full_disk():
+            _log.warning("%s", full)
         self._thread.start()
 
     def put_request(self, request: requests.Request, future: Future[Any]) -> None:
@@ -139,7 +127,7 @@ class TurnRunner:
     def _run(self) -> None:
         arrived: list[Arrival] = []
         try:
-            while self._receive(arrived):
+            while self._inbox.receive(arrived, self._wait_s()):
                 self._process(arrived)
                 arrived = []
             if arrived:
@@ -147,22 +135,6 @@ class TurnRunner:
         except BaseException as error:
             self._reject(arrived, error)
             self._on_failure(error)
-
-    def _receive(self, arrived: list[Arrival]) -> bool:
-        """Wait for a request, a message or the next timer, then move the queue to `arrived`.
-
-        Return False after close().
-        """
-        try:
-            first = self._inbox.get(timeout=self._wait_s())
-            while first is not None:
-                arrived.append(first)
-                if len(arrived) >= _MAX_BATCH:
-                    return True
-                first = self._inbox.get_nowait()
-            return False
-        except queue.Empty:
-            return True
 
     def _wait_s(self) -> float | None:
         state = self._core.state
@@ -185,7 +157,9 @@ class TurnRunner:
         while True:
             try:
                 if not self._store.has_free_space():
-                    self._reject_kind(arrived, _GROWING, StoreFull(_DISK_FULL))
+                    full = self._store.describe_full_disk()
+                    error = StoreFull(f"{full}; free space there, then try again")
+                    self._reject_kind(arrived, _GROWING, error)
                 if not self._run_together(arrived):
                     self._run_apart(arrived)
                 break
@@ -246,10 +220,14 @@ class TurnRunner:
         return True
 
     def _log_once(self, what: str, error: Exception) -> None:
-        """Log an error with its traceback, unless it was logged since the last successful turn."""
+        """Log an error, unless it was logged since the last successful turn: with its traceback if
+        it is an internal error."""
         if (key := f"{what}: {error!r}") not in self._logged:
             self._logged.add(key)
-            _log.error("%s", what, exc_info=error)
+            if isinstance(error, MythJobsError):
+                _log.warning("%s: %s", what, error.sentence)
+            else:
+                _log.error("%s", what, exc_info=error)
 
     def _wait_for_store(self, arrived: list[Arrival], error: StoreFull | StoreUnavailable) -> None:
         """Wait a second before the store is tried again.
@@ -266,12 +244,11 @@ class TurnRunner:
             self._reject_kind(arrived, requests.Request, error)
             try:
                 left_s = max(until_ms - self._clock().steady_ms, 0) / 1000
-                more = self._inbox.get(timeout=left_s)
+                has_ended = not self._inbox.receive_one(arrived, left_s)
             except queue.Empty:
                 return
-            if more is None:
+            if has_ended:
                 raise error
-            arrived.append(more)
 
     def _reject_kind(
         self, arrived: list[Arrival], kind: type | UnionType, error: MythJobsError

@@ -29,9 +29,14 @@ ATTIC = 1
 
 @dataclass
 class FakeMasterPort:
-    """Records requests and messages, and accepts every machine unless `refuse` is set."""
+    """Records requests and messages, and accepts every machine unless `refuse` is set.
+
+    acknowledging: acknowledge frames through this server, as the turns do.
+    """
 
     refuse: str = ""
+    acknowledging: LinkServer | None = None
+    machine_id: int = ATTIC  # of the next machine that connects
     attached: list[Attach] = field(default_factory=list)
     posted: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
 
@@ -40,10 +45,13 @@ class FakeMasterPort:
         self.attached.append(request)
         if self.refuse:
             raise NotAllowed(self.refuse)
-        return Attached(machine_id=ATTIC, jobs=4, name="attic")
+        return Attached(machine_id=self.machine_id, jobs=4, name="attic")
 
     def post(self, message: Message) -> None:
         self.posted.put_nowait(message)
+        if self.acknowledging is not None and isinstance(message, FrameReceived):
+            frame = m.MasterFrame(message.frame.no, [])
+            self.acknowledging.send_frame(message.connection, frame)
 
     async def next_frame(self) -> m.AgentFrame:
         message = await self.posted.get()
@@ -120,8 +128,13 @@ class FakeAgent:
         self.no = 0
         self.acked = 0
 
-    async def send_hello(self, **changed: object) -> codec.HandshakeMessage:
-        """Answer the challenge with a hello with changed fields; return the master's answer."""
+    async def send_hello(
+        self, *, is_signed: object = False, **changed: object
+    ) -> codec.HandshakeMessage:
+        """Answer the challenge with a hello with changed fields; return the master's answer.
+
+        is_signed: the signature covers the changed fields.
+        """
         challenge = codec.decode_handshake(await self.socket.recv())
         assert isinstance(challenge, m.Challenge)
         mine = handshake.encode_public_key(self.key)
@@ -135,6 +148,7 @@ class FakeAgent:
             "incarnation": "i",
             "cores": 2,
         }
+        fields |= changed if is_signed else {}
         honest = m.Hello(**fields)  # type: ignore[arg-type]
         signed = handshake.build_transcript("machine", challenge, honest, "")
         fields["signature"] = handshake.sign(self.key, signed)

@@ -39,6 +39,24 @@ def test_agent_and_master_authenticate_each_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "changed",
+    [{"boot_id": "b\0"}, {"boot_id": "b" * 101}, {"zone": "\0"}, {"cores": 2**40}],
+    ids=str,
+)
+def test_a_hello_that_the_store_cannot_hold_is_rejected(
+    tmp_path: Path, changed: dict[str, object]
+) -> None:
+    async def story() -> None:
+        async with LinkMaster(tmp_path).serving() as master, master.connected() as socket:
+            refused = await FakeAgent(socket).send_hello(is_signed=True, **changed)
+            assert isinstance(refused, m.Refused)
+            assert "signature" not in refused.sentence
+            assert master.port.attached == []
+
+    uvloop.run(story())
+
+
+@pytest.mark.parametrize(
+    "changed",
     [
         {"signature": "00" * 64},
         {"signature": "not hex"},

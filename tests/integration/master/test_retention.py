@@ -81,7 +81,7 @@ def fill_spool(master: Master, job_ids: Sequence[int]) -> OutputSpool:
 
 
 def kept_files(spool: OutputSpool, job_ids: Sequence[int]) -> list[int]:
-    return [each for each in job_ids if spool.contains(OutputKey(each, 1, 1))]
+    return [each for each in job_ids if spool.path(OutputKey(each, 1, 1)).exists()]
 
 
 async def listed(master: Master) -> list[int]:

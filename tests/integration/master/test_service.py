@@ -15,6 +15,8 @@ from mythjobs.master.explain.machine import find_placement_obstacle
 from mythjobs.master.service import Master
 from mythjobs.protocol.messages import CAPABILITIES, AgentFrame, Heartbeat, Hello
 from mythjobs.protocol.requests import AdHocRun, Submit
+from mythjobs.store.transaction import Transaction
+from tests.support.disks import mount_small_disk
 
 DEFINE = requests.DefineCommand({"name": "note", "argv": ["/bin/true"]}, False)
 SUBMIT = requests.SubmitJob(Submit("run", run=AdHocRun(["/bin/true"])), "anna")
@@ -41,6 +43,55 @@ async def attach(master: Master) -> None:
     hello = Hello(1, "key", "", "", "attic", "boot", "first", 2, can=sorted(CAPABILITIES))
     await master.execute(requests.Attach(hello, trusted=True, connection=7))
     master.post(requests.FrameReceived(7, AgentFrame(1, 0, 0, [Heartbeat(1, [])])))
+
+
+def test_ids_are_not_used_again_after_the_store_has_lost_its_last_changes(tmp_path: Path) -> None:
+    # As after a damaged write-ahead log: SQLite reads it up to the first frame that is not intact.
+    async def story() -> None:
+        store, output = tmp_path / "state" / "store.db", tmp_path / "state" / "output"
+        async with started(tmp_path, local_agent_wait_s=0.0) as master:
+            assert (await master.execute(SUBMIT)).id == 1
+        old = store.read_bytes()
+        async with started(tmp_path, local_agent_wait_s=0.0) as master:
+            assert (await master.execute(SUBMIT)).id == 2
+        for name in ("0", "12"):
+            (output / name).mkdir()
+        (output / "lost+found").mkdir()
+        (output / "0" / "1.1.1").touch()
+        async with started(tmp_path, local_agent_wait_s=0.0) as master:
+            assert (await master.read_status())["warnings"] == []
+        (output / "0" / "2.1.1").touch()
+        store.write_bytes(old)
+        async with started(tmp_path, local_agent_wait_s=0.0) as master:
+            [warning] = (await master.read_status())["warnings"]
+            assert "there is output of job 2, but the last job in the store is 1" in warning
+            assert (await master.read_status())["counts"]["queued"] == 1
+            assert (await master.execute(SUBMIT)).id == 2_000_000
+            [row] = await master.read(read_held)
+            assert row == (1, "held because the store has lost its last changes")
+        async with started(tmp_path, local_agent_wait_s=0.0) as master:
+            assert (await master.read_status())["warnings"] == []
+
+    asyncio.run(story())
+
+
+def test_the_status_says_that_the_disk_is_full(tmp_path: Path) -> None:
+    # Seen: `up` on a disk of 6 MB started, every submit was refused, and `status` told nothing.
+    async def story(disk: Path) -> None:
+        async with started(disk, local_agent_wait_s=0.0) as master:
+            [warning] = (await master.read_status())["warnings"]
+            assert warning == (
+                f"the disk of the store {disk}/state/store.db is full: 16 MiB must be free; until "
+                "then no new jobs, commands and schedules are accepted"
+            )
+
+    with mount_small_disk(tmp_path) as disk:
+        asyncio.run(story(disk))
+
+
+def read_held(tx: Transaction) -> list[tuple[int, str]]:
+    found = tx.cursor.execute("SELECT job_id, reason FROM job WHERE hold = 1")
+    return [(row[0], row[1]) for row in found]
 
 
 def test_ids_are_not_used_again_after_the_store_was_deleted(tmp_path: Path) -> None:

@@ -93,13 +93,16 @@ def test_submits_are_rejected_while_the_disk_is_full(small_disk: Path) -> None:
     # A disk of 14 MiB was called full with 14 MiB free.
     again = program.submit()
     assert isinstance(again, StoreFull)
-    assert "16 MiB must be free" in again.sentence
+    full = f"the disk of the store {small_disk}/store.db is full: 16 MiB must be free"
+    assert again.sentence == f"{full}; free space there, then try again"
+    assert program.store.describe_full_disk() == full
     # Requests that finish existing jobs still work.
     [acted] = program.ask(requests.CancelJobs([1], "anna"))
     assert (acted.done, acted.state) == ("cancelled", "cancelled")
     assert isinstance(program.submit(), StoreFull)
     ballast.unlink()
     assert program.submit().id > 1
+    assert program.store.describe_full_disk() == ""
     assert program.failures == []
     with program.store.snapshot() as tx:
         assert check(tx) == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from mythjobs.clock import Now
 from mythjobs.master.schedules import overview, requests
+from mythjobs.scheduler.ticks import iterate_ticks
 from mythjobs.store.queries.notifications import list_notifications
 from mythjobs.store.writes import ticks
 from tests.unit.master.harness import Harness
@@ -122,3 +124,31 @@ class Calendar:
 
 def utc(at_ms: int) -> str:
     return f"{dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC):%Y-%m-%d %H:%M}"
+
+
+def assert_complete(calendar: Calendar, name: str, *, since: str) -> None:
+    """Each tick up to now is in exactly one row, and no job belongs to two ticks."""
+    state = calendar.master.core.state.schedules.find(name)
+    assert state is not None
+    assert state.schedule is not None
+    now_ms = calendar.master.now.wall_ms
+    since_ms = round(dt.datetime.fromisoformat(since).replace(tzinfo=dt.UTC).timestamp() * 1000)
+    with calendar.master.store.snapshot() as tx:
+        rows = ticks.read_between(tx, state.schedule_id, 0, 2**60)
+    jobs = [each.job_id for each in rows if each.job_id is not None]
+    assert len(set(jobs)) == len(jobs)
+    rows = [each for each in rows if each.ticks]
+    for row, following in pairwise(rows):
+        assert row.last_ms < following.tick_ms, (row, following)
+    due = set()
+    for each in iterate_ticks(state.schedule.when, state.zone, since_ms):
+        if each.at_ms > now_ms:
+            break
+        due.add(each.at_ms)
+    covered = 0
+    for row in rows:
+        inside = {each for each in due if row.tick_ms <= each <= row.last_ms}
+        covered += len(inside)
+        if row.tick_ms <= now_ms:
+            assert len(inside) == row.ticks, (utc(row.tick_ms), row, len(inside))
+    assert covered == len(due)

@@ -121,6 +121,17 @@ def test_a_returned_job_is_queued_at_no_cost(master: LeaseHarness) -> None:
     assert (row["failures"], row["losses"], row["attempts"]) == (0, 0, 2)
 
 
+def test_a_started_attempt_that_its_machine_returns_is_lost(master: LeaseHarness) -> None:
+    # The disk of the machine has lost the records of its agent and its reaper.
+    job = master.start_job(retry={"failures": 1})
+    master.send_frame(ATTIC, m.Started(job, 1, 1000))
+    master.attempts["attic"].clear()
+    master.send_frame(ATTIC, m.Returned(job, 1, "the agent restarted before the job was started"))
+    assert master.take_grants() == [job]
+    row = master.row(job)
+    assert (row["failures"], row["losses"], row["attempts"]) == (0, 1, 2)
+
+
 def test_on_breach_hold_waits_for_a_release(master: LeaseHarness) -> None:
     job = master.start_job(limits={"wall": "1h", "on_breach": "hold"})
     master.end(ATTIC, job, 1, o.Breached("wall"))

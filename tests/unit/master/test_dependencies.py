@@ -26,6 +26,38 @@ def test_dependents_that_can_never_run_are_cancelled_along_a_long_chain(master: 
     _check(master)
 
 
+def test_why_names_the_jobs_that_are_waited_for_and_what_they_did(master: Harness) -> None:
+    # Seen: "waits for another job to end", without its id, and "job 37, which is failed".
+    attic = master.join("attic", 1)
+    master.define()
+    [first] = master.queue(1)
+    assert master.take_grants() == [first]
+    second = master.submit(after=[{"job": first, "when": "ok"}]).id
+    last = master.submit(
+        after=[{"job": first, "when": "any"}, {"job": second, "when": "failure"}]
+    ).id
+    sentence = f"waits for job {first} to succeed"
+    assert master.explain(second)["sentence"] == sentence
+    assert master.explain(last)["sentence"] == (
+        f"waits for job {first} to end and job {second} to fail"
+    )
+    assert master.shown_job(second)["reason"]["sentence"] == sentence
+    assert master.submit(after=[{"job": first, "when": "ok"}]).reason == sentence
+    # Of many jobs only the number is given.
+    many = [{"job": each, "when": "any"} for each in master.queue(6)]
+    assert master.explain(master.submit(after=many).id)["sentence"] == (
+        "waits for 6 other jobs to end"
+    )
+    master.finish(attic, first, code=1)
+    never = f"the job depends on job {first}, which failed"
+    assert master.explain(second)["sentence"] == never
+    assert master.explain(last)["sentence"] == (
+        f"the job depends on job {second}, which was cancelled"
+    )
+    # The same for a job that is submitted only then.
+    assert master.submit(after=[{"job": first, "when": "ok"}]).reason == never
+
+
 @pytest.mark.slow
 def test_many_dependents_of_one_job_are_resolved_over_several_turns(master: Harness) -> None:
     attic = master.join("attic", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mythjobs.errors import NoSuchMachine
 from mythjobs.master import requests
 from mythjobs.master.explain.job_pages import list_jobs_with_reasons
 from mythjobs.model import outcome as o
@@ -40,16 +41,39 @@ def test_the_reason_names_pin_label_and_limit_that_no_machine_meets(
     master.define(limits={"memory": "1GiB"})
     assert master.submit().reason == (
         "will wait: no machine can run it: attic cannot enforce memory by itself; "
-        "best_effort = true starts the job without these limits"
+        "with best_effort = true the job starts, and these limits are only sampled"
     )
     master.define(limits={"memory": "1GiB"}, best_effort=True)
     assert master.submit().state == "leased"
     master.define(windows={"open": ["00:00-24:00"], "closing": "freeze"})
     assert "cannot enforce freeze by itself" in master.submit().reason
     master.define()
-    assert master.submit(machine="cellar").reason == (
+    assert master.submit(machine="cellar", await_machine=True).reason == (
         "will wait: no machine named cellar has ever joined; it starts there once one does"
     )
+
+
+def test_best_effort_of_an_ad_hoc_run_is_that_of_its_job(master: Harness) -> None:
+    attic = master.join("attic", can={"wall", "windows"})
+    run = {"argv": ["/bin/true"]}
+    limits = {"memory": "1GiB"}
+    assert master.submit("run", run=run, limits=limits).reason == (
+        "will wait: no machine can run it: attic cannot enforce memory by itself; "
+        "cancel the job, and run it without these limits, or with --best-effort, which only "
+        "samples them"
+    )
+    job = master.submit("run", run=run | {"best_effort": True}, limits=limits)
+    assert job.state == "leased"
+    [grant] = master.received(m.Grant)
+    master.attempts["attic"][grant.job, grant.n] = "leased"
+    assert (grant.run.best_effort, grant.run.memory_bytes) == (True, 2**30)
+    page = master.shown_job(job.id)
+    assert (page["limits"], page["arguments"]["best_effort"]) == (limits, True)
+    master.finish(attic, job.id)
+    master.restart()
+    master.join("attic", can={"wall", "windows"})
+    again = master.submit("run", run=run | {"best_effort": True})
+    assert again.state == "leased"
 
 
 def test_a_pin_is_required_and_a_preference_needs_a_free_slot(
@@ -183,18 +207,42 @@ def test_stop_and_pause_work_while_all_slots_are_in_use(master: Harness) -> None
     assert [(each.job, each.on) for each in master.received(m.Freeze)] == [(second, True)]
 
 
-def test_a_submit_names_an_unknown_machine_and_the_job_starts_there_once_it_joins(
+def test_a_machine_that_has_not_joined_is_refused_as_the_only_one(master: Harness) -> None:
+    """Observed: a mistyped name let `mythjobs run --machine` wait for ever."""
+    master.define()
+    how = (
+        "; see `mythjobs machines`; to let the job wait until a machine of this name joins, add "
+        "--await-machine (in the API: await_machine)"
+    )
+    with pytest.raises(NoSuchMachine) as first:
+        master.submit(machine="celar")
+    assert first.value.sentence == f'there is no machine "celar"{how}'
+    for each in ("cellar", "attic", "den"):
+        master.join(each)
+    with pytest.raises(NoSuchMachine) as similar:
+        master.submit(machine="Celar")
+    assert similar.value.sentence == (f'there is no machine "Celar" (did you mean "cellar"?){how}')
+    # A key that was used before returns its job, also if the machine has another name by now.
+    job = master.submit(machine="den", key="k")
+    master.request(requests.RevokeMachine("den"))
+    assert master.submit(machine="den", key="k").id == job.id
+    for gone in ("den", next(e.name for e in master.core.state.machines.values() if e.is_revoked)):
+        with pytest.raises(NoSuchMachine):
+            master.submit(machine=gone)
+
+
+def test_a_submit_may_await_a_machine_and_the_job_starts_there_once_it_joins(
     master: Harness,
 ) -> None:
     master.define()
     unknown = "will wait: no machine named celar has ever joined; it starts there once one does"
-    assert master.submit(machine="celar").reason == unknown
+    assert master.submit(machine="celar", await_machine=True).reason == unknown
     master.join("attic")
-    job = master.submit(machine="celar")
+    job = master.submit(machine="celar", await_machine=True)
     assert job.reason == unknown
     found = master.explain(job.id)
     assert (found["code"], found["sentence"]) == ("no_such_machine", unknown)
-    held = master.submit(machine="celar", hold=True)
+    held = master.submit(machine="celar", hold=True, await_machine=True)
     nowhere = "; the job is pinned to celar, and no machine of that name has ever joined"
     assert held.reason.endswith(nowhere)
     with master.store.snapshot() as tx:

@@ -8,7 +8,10 @@ import pytest
 
 from mythjobs.errors import BadRequest
 from mythjobs.master import requests
+from mythjobs.master.placement.grants import build_run
+from mythjobs.model.command import RUN, Command
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.run_spec import RunSpec
 from tests.unit.master.harness import Harness
 
 
@@ -57,6 +60,16 @@ def test_an_ad_hoc_run_keeps_its_own_wall_limit(master: Harness) -> None:
     master.take_grants()
     _edit(master, limits={"wall": "1h", "cpu": "1h"})
     assert master.received(m.LimitsChanged) == [m.LimitsChanged(job, 1, 60.0, 3600.0)]
+
+
+def test_a_wall_limit_that_no_machine_can_keep_is_refused(master: Harness) -> None:
+    """Seen: any number was accepted, and the machine that got the job disconnected."""
+    for wall_s in (3.2e9, 1e300):
+        with pytest.raises(BadRequest, match="wall limit must be at most 3153600000 s"):
+            master.submit("run", run={"argv": ["/bin/true"], "wall_s": wall_s})
+    # The store of an older master may have one.
+    run = build_run(Command(RUN), '{"argv":["/bin/true"],"wall_s":1e300}', RunSpec([]))
+    assert run.wall_s == 3.1536e9
 
 
 def test_an_ad_hoc_run_has_its_own_progress_setting(master: Harness) -> None:

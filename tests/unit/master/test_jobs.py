@@ -68,3 +68,24 @@ def test_a_priority_out_of_range_is_refused(master: Harness) -> None:
     job_id = master.submit("backup").id
     with pytest.raises(BadRequest, match="101 is not between"):
         master.request(requests.SetPriority([job_id], 101, "ben"))
+
+
+def test_an_action_whose_effect_is_there_already_says_so_and_changes_nothing(
+    master: Harness,
+) -> None:
+    """Observed: `hold` of a held job said "held" and replaced the reason for which it was held."""
+    master.define()
+    queued = master.submit(hold=True).id
+    [held] = master.request(requests.HoldJobs([queued]))
+    assert (held.done, held.error, held.changed) == ("already held", "", False)
+    [released] = master.request(requests.ReleaseJobs([queued]))
+    assert (released.done, released.changed) == ("released", True)
+    [released] = master.request(requests.ReleaseJobs([queued]))
+    assert (released.done, released.error, released.changed) == ("is not held", "", False)
+
+    master.join("attic", 1)
+    [running] = master.take_grants("attic")
+    cancel = requests.CancelJobs([running], "anna")
+    assert [each.done for each in master.request(cancel)] == ["stopping"]
+    [stopping] = master.request(cancel)
+    assert (stopping.done, stopping.error, stopping.changed) == ("already stopping", "", False)

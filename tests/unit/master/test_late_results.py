@@ -153,3 +153,29 @@ def test_a_stale_attempt_is_recorded_once_however_often_it_is_reported(
     # Each time the machine is told to stop the attempt.
     assert len(master.received(m.Stale)) == 7
     assert master.events(job).count("stale") == 1
+
+
+def test_a_heartbeat_with_many_unknown_attempts_renews_none_and_rejects_some(
+    master: LeaseHarness,
+) -> None:
+    """Seen: a heartbeat with 200,000 of them delayed the submits of others by 6 s."""
+    attic = master.join("attic")
+    held = [m.HeldAttempt(job, 1, "running") for job in range(10_000, 11_500)]
+    master.received(m.Stale)
+    master.send_frame(attic, m.Heartbeat(9, held))
+    assert len(master.received(m.Stale)) == 1000
+    [renew] = [each for each in master.received(m.Renew) if each.hb == 9]
+    assert renew.excepted == [(job, 1) for job in range(10_000, 11_500)]
+
+
+@pytest.mark.parametrize("percent, shown", [(1e308, 100.0), (-1e308, 0.0)])
+def test_progress_that_no_job_can_make_is_cut(
+    master: LeaseHarness, percent: float, shown: float
+) -> None:
+    """Seen: an internal error of the turn, which then ran once for each of its messages."""
+    attic = master.join("attic")
+    master.define()
+    job = master.submit().id
+    master.take_grants()
+    master.send_frame(attic, m.Started(job, 1, NOON), m.Progress(job, 1, percent, None, 1e308))
+    assert master.row(job)["progress"] == round(10 * shown)

@@ -230,6 +230,55 @@ def test_a_disabled_command_starts_nothing_until_it_is_enabled(master: Harness) 
     assert master.take_grants() == [submitted.id]
 
 
+def test_a_command_is_disabled_until_a_time(master: Harness) -> None:
+    attic = master.join()
+    master.define()
+
+    def disable(end_s: float | None) -> Any:
+        until_ms = None if end_s is None else master.now.wall_ms + round(1000 * end_s)
+        return master.request(requests.EnableCommand("flag", False, until_ms, "anna"))
+
+    running = master.submit().id
+    assert master.take_grants() == [running]
+    disable(None)
+    done = disable(2 * HOUR_S)  # the end that was given last counts
+    assert (done["enabled"], done["until_ms"]) == (True, NOON + 7_200_000)
+    submitted = master.submit()
+    why = master.explain(submitted.id)
+    assert (why["code"], why["sentence"]) == (
+        "put_off", "flag is deferred for 2 h (disabled by anna)",
+    )  # fmt: skip
+    master.finish(attic, running)
+    master.restart()
+    master.join()
+    master.advance(HOUR_S)
+    assert master.take_grants() == []
+    disable(HOUR_S / 2)
+    master.advance(HOUR_S / 2)
+    assert master.take_grants() == [submitted.id]
+
+    disable(HOUR_S)
+    waiting = master.submit().id
+    assert master.take_grants() == []
+    master.request(requests.EnableCommand("flag", True))
+    assert master.take_grants() == [waiting]
+
+    disable(HOUR_S)
+    disable(None)
+    last = master.submit().id
+    master.advance(2 * HOUR_S)
+    assert master.explain(last)["code"] == "disabled"
+
+
+def test_an_end_of_a_disabling_is_in_the_future(master: Harness) -> None:
+    master.define()
+    for until_ms, sentence in [(NOON, "is in the past"), (NOON * 2, "is over a year ahead")]:
+        with pytest.raises(BadRequest, match=sentence):
+            master.request(requests.EnableCommand("flag", False, until_ms, "anna"))
+    with pytest.raises(BadRequest, match="needs on = false"):
+        master.request(requests.EnableCommand("flag", True, NOON + 1, "anna"))
+
+
 def test_job_limits_of_a_command_per_machine_and_overall(master: Harness) -> None:
     master.join("attic", 4)
     master.define(at_most=2)

@@ -28,13 +28,28 @@ def test_a_user_pauses_and_resumes_a_running_job(master: LeaseHarness) -> None:
     job = master.start_job()
     [paused] = master.request(requests.FreezeJobs([job], True))
     assert paused == JobActionResult(job, "leased", "pausing", "")
+    [resumed] = master.request(requests.FreezeJobs([job], False))
+    assert (resumed.done, resumed.changed) == ("is not paused by a user", False)
+    # The pause may be on its way, so the resume was sent all the same.
+    sent = [m.Freeze(job, 1, "user", each) for each in (True, False)]
+    assert master.received(m.Freeze) == sent
     master.send_frame(ATTIC, m.Frozen(job, 1, ["user"]))
     assert master.core.state.machines[1].live_attempts[job].frozen_by == ("user",)
-    master.request(requests.FreezeJobs([job], False))
-    assert master.received(m.Freeze) == [
-        m.Freeze(job, 1, "user", True),
-        m.Freeze(job, 1, "user", False),
-    ]
+    [again] = master.request(requests.FreezeJobs([job], True))
+    assert (again.done, again.error, again.changed) == ("is paused already", "", False)
+    master.send_frame(ATTIC, m.Frozen(job, 1, ["user", "window"]))
+    [resumed] = master.request(requests.FreezeJobs([job], False))
+    assert resumed.done == "resuming; it stays frozen by window"
+    # Seen: "frozen on attic by user, window", which tells no beginner what to do.
+    assert master.explain(job)["sentence"] == (
+        f"frozen on attic until `mythjobs resume {job}` and until its run window opens"
+    )
+    master.send_frame(ATTIC, m.Frozen(job, 1, ["pressure"]))
+    assert master.explain(job)["sentence"] == (
+        "frozen on attic while other programs need the machine"
+    )
+    master.send_frame(ATTIC, m.Frozen(job, 1, ["user", "window"]))
+    assert master.received(m.Freeze) == sent
 
 
 def test_a_pause_that_is_impossible_returns_an_error(master: LeaseHarness) -> None:
@@ -43,7 +58,9 @@ def test_a_pause_that_is_impossible_returns_an_error(master: LeaseHarness) -> No
     running = master.submit().id
     master.take_grants()
     answers = master.request(requests.FreezeJobs([waiting, 99], True))
-    assert "not running" in answers[0].error
+    assert answers[0].error.endswith("not running; `mythjobs hold` keeps it from starting")
+    [answer] = master.request(requests.FreezeJobs([waiting], False))
+    assert answer.error.endswith(f"if it is held, `mythjobs release {waiting}` lets it run")
     assert "no job 99" in answers[1].error
     master.disconnect(ATTIC)
     [away] = master.request(requests.FreezeJobs([running], True))

@@ -4,17 +4,21 @@ clocks. No tick runs twice, none is without a row, and there is no flood."""
 from __future__ import annotations
 
 import datetime as dt
-from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from mythjobs.master.schedules import requests
-from mythjobs.scheduler.ticks import iterate_ticks
-from mythjobs.store.writes import ticks as store
 from tests.unit.master.harness import Harness
-from tests.unit.master.schedule_harness import DAY_S, HOUR_S, MINUTE_S, Calendar, Row, utc
+from tests.unit.master.schedule_harness import (
+    DAY_S,
+    HOUR_S,
+    MINUTE_S,
+    Calendar,
+    Row,
+    assert_complete,
+)
 
 # The harness begins at Tuesday 2026-11-24, 12:00 UTC. Changes of clocks after that, and what
 # becomes of ticks around them: fixed time, every ten minutes, hours. All times are UTC.
@@ -100,34 +104,6 @@ def test_each_tick_around_a_change_of_the_clocks_leaves_its_row(
     assert calendar.notices == []
 
 
-def _assert_complete(calendar: Calendar, name: str, *, since: str) -> None:
-    """Each tick up to now is in exactly one row, and no job belongs to two ticks."""
-    state = calendar.master.core.state.schedules.find(name)
-    assert state is not None
-    assert state.schedule is not None
-    now_ms = calendar.master.now.wall_ms
-    since_ms = round(dt.datetime.fromisoformat(since).replace(tzinfo=dt.UTC).timestamp() * 1000)
-    with calendar.master.store.snapshot() as tx:
-        rows = store.read_between(tx, state.schedule_id, 0, 2**60)
-    jobs = [each.job_id for each in rows if each.job_id is not None]
-    assert len(set(jobs)) == len(jobs)
-    rows = [each for each in rows if each.ticks]
-    for row, following in pairwise(rows):
-        assert row.last_ms < following.tick_ms, (row, following)
-    due = set()
-    for each in iterate_ticks(state.schedule.when, state.zone, since_ms):
-        if each.at_ms > now_ms:
-            break
-        due.add(each.at_ms)
-    covered = 0
-    for row in rows:
-        inside = {each for each in due if row.tick_ms <= each <= row.last_ms}
-        covered += len(inside)
-        if row.tick_ms <= now_ms:
-            assert len(inside) == row.ticks, (utc(row.tick_ms), row, len(inside))
-    assert covered == len(due)
-
-
 @pytest.mark.parametrize("catch_up, jobs", [("skip", 0), ("last", 1), ("all", 3)])
 def test_a_master_that_was_down_for_three_days_catches_up(
     master: Harness, catch_up: str, jobs: int
@@ -146,7 +122,7 @@ def test_a_master_that_was_down_for_three_days_catches_up(
     assert rows[1] == Row("2026-11-24 13:30", "missed", 72 - jobs, "the master was not running")
     assert [each.outcome for each in rows[2:]] == ["succeeded"] * jobs
     assert all(each.reason.startswith("caught up: the master was not running") for each in rows[2:])
-    _assert_complete(calendar, "night", since="2026-11-24 12:00")
+    assert_complete(calendar, "night", since="2026-11-24 12:00")
     [notice] = [each for each in calendar.notices if each["kind"] == "missed"]
     assert notice["count"] == 1
     assert f"{72 - jobs} runs were missed, from 2026-11-24 13:30" in notice["sentence"]
@@ -163,7 +139,7 @@ def test_many_missed_ticks_are_few_rows_and_one_job(master: Harness, when: dict[
     assert len(master.take_grants()) == 1
     assert len(calendar.notices) == 1
     if "cron" in when:
-        _assert_complete(calendar, "night", since="2026-11-24 12:00")
+        assert_complete(calendar, "night", since="2026-11-24 12:00")
     else:
         assert sum(each.ticks for each in calendar.rows()) == 3 * 86_400
 
@@ -182,7 +158,7 @@ def test_a_suspended_machine_misses_ticks_and_runs_the_last(master: Harness) -> 
         Row("2026-11-24 13:00", "missed", 7, "the master's machine was suspended"),
         Row("2026-11-24 20:00", "submitted", 1, "caught up: the master's machine was suspended"),
     ]
-    _assert_complete(calendar, "night", since="2026-11-24 12:00")
+    assert_complete(calendar, "night", since="2026-11-24 12:00")
 
 
 def test_a_busy_master_misses_ticks(master: Harness) -> None:
@@ -230,8 +206,8 @@ def test_a_clock_that_is_set_a_year_ahead_and_back(master: Harness) -> None:
     master.request(requests.RemoveSchedule("seconds"))
     calendar.advance(2 * DAY_S)
     calendar.run_jobs()
-    _assert_complete(calendar, "hourly", since="2026-11-24 12:00")
-    _assert_complete(calendar, "daily", since="2026-11-24 12:00")
+    assert_complete(calendar, "hourly", since="2026-11-24 12:00")
+    assert_complete(calendar, "daily", since="2026-11-24 12:00")
 
     # In a year, the tick that ran already does not run again.
     calendar.set_clock("2027-11-24 12:59:30")
@@ -239,7 +215,7 @@ def test_a_clock_that_is_set_a_year_ahead_and_back(master: Harness) -> None:
     calendar.run_jobs()
     calendar.advance(MINUTE_S)
     assert calendar.run_jobs() == []
-    _assert_complete(calendar, "hourly", since="2026-11-24 12:00")
+    assert_complete(calendar, "hourly", since="2026-11-24 12:00")
 
 
 def test_a_clock_that_is_set_back_by_an_hour_repeats_nothing(master: Harness) -> None:
@@ -254,7 +230,7 @@ def test_a_clock_that_is_set_back_by_an_hour_repeats_nothing(master: Harness) ->
         calendar.advance(10 * MINUTE_S)
         calendar.run_jobs(seconds=1)
     assert calendar.outcomes()[: len(rows)] == rows
-    _assert_complete(calendar, "night", since="2026-11-24 12:00")
+    assert_complete(calendar, "night", since="2026-11-24 12:00")
 
 
 def test_a_row_of_several_ticks_does_not_span_one_that_has_run(master: Harness) -> None:
@@ -288,7 +264,7 @@ def test_a_gap_in_the_midst_of_a_clock_that_is_set_back(master: Harness) -> None
     calendar.settle()
     assert calendar.rows() == [Row("2026-11-24 13:00", "missed", 8, "the master was not running")]
     calendar.advance(2 * HOUR_S)
-    _assert_complete(calendar, "night", since="2026-11-24 12:00")
+    assert_complete(calendar, "night", since="2026-11-24 12:00")
 
 
 def test_a_restart_in_the_midst_of_a_long_gap(master: Harness) -> None:
@@ -300,37 +276,5 @@ def test_a_restart_in_the_midst_of_a_long_gap(master: Harness) -> None:
     assert master.core.state.next_due_ms <= master.now.wall_ms
     master.restart()
     calendar.settle()
-    _assert_complete(calendar, "night", since="2026-11-24 12:00")
+    assert_complete(calendar, "night", since="2026-11-24 12:00")
     assert len(calendar.rows()) == 2
-
-
-def test_a_backfill_submits_past_ticks_without_a_job(master: Harness) -> None:
-    calendar = Calendar(master, cron="0 * * * *", catch_up="skip")
-    calendar.advance(HOUR_S)
-    [ran] = calendar.run_jobs()
-    calendar.restart(DAY_S + 600)
-    now_ms = master.now.wall_ms
-    from_ms, to_ms = now_ms - 26 * 3_600_000, now_ms - 20 * 3_600_000
-    backfill = requests.BackfillSchedule("night", from_ms, to_ms, True)
-    plan = master.request(backfill)
-    assert [(utc(each.at_ms)[11:], each.outcome) for each in plan] == [
-        ("12:00", "to submit"),
-        ("13:00", "ran"),
-        ("14:00", "to submit"),
-        ("15:00", "to submit"),
-        ("16:00", "to submit"),
-        ("17:00", "to submit"),
-    ]
-    assert plan[1].job_id == ran
-    rows = calendar.rows()
-    done = master.request(requests.BackfillSchedule("night", from_ms, to_ms, False))
-    assert [each.outcome for each in done] == ["submitted", "ran", *["submitted"] * 4]
-    assert len(calendar.rows()) == len(rows) + 5
-    finished: list[int] = []
-    while more := calendar.run_jobs(seconds=1):
-        assert len(more) == 1
-        finished += more
-    assert finished == [each.job_id for each in done if each.job_id != ran]
-    again = master.request(requests.BackfillSchedule("night", from_ms, to_ms, False))
-    assert {each.outcome for each in again} == {"ran"}
-    _assert_complete(calendar, "night", since="2026-11-24 11:00")

@@ -60,3 +60,18 @@ def test_a_schedule_whose_zone_became_unknown_is_news_each_day(master: Harness) 
     calendar.restart(HOUR_S)
     assert overview.list_unusable(master.core.state) == []
     assert calendar.outcomes() == [("2026-11-25 11:00", "submitted")]  # caught up
+
+
+def test_an_edit_of_a_schedule_that_could_not_be_used_makes_up_for_missed_ticks(
+    master: Harness,
+) -> None:
+    calendar = Calendar(master, cron="@hourly")
+    with master.store.transaction() as tx:
+        tx.cursor.execute('UPDATE schedule SET definition = \'{"moon": "full"}\'')
+    calendar.restart(3 * HOUR_S)
+    definition: dict[str, object] = {"name": "night", "command": "backup", "cron": "@hourly"}
+    master.request(requests.DefineSchedule(definition, "anna", True))
+    assert calendar.outcomes() == [
+        ("2026-11-24 13:00", "missed"),
+        ("2026-11-24 15:00", "submitted"),
+    ]

@@ -270,6 +270,19 @@ def test_a_job_can_be_submitted_now(master: Harness) -> None:
     assert calendar.outcomes()[1:] == [("2026-11-25 00:00", "submitted")]
 
 
+def test_a_job_that_is_submitted_now_waits_for_all_earlier_jobs(master: Harness) -> None:
+    # The job of the second tick is cancelled while that of the first still runs.
+    calendar = Calendar(master, cron="*/10 * * * *", overlap="queue", at_most=3)
+    calendar.advance_to("2026-11-24 12:21")
+    [first] = master.take_grants()
+    [job] = master.request(requests.RunSchedule("night", "ben"))
+    master.request(master_requests.CancelJobs([first + 1], "ben"))
+    assert calendar.outcomes()[1] == ("2026-11-24 12:20", "cancelled")
+    assert master.take_grants() == []
+    master.finish(calendar.attic, first)
+    assert master.take_grants() == [job]
+
+
 def test_a_definition_is_checked_before_it_is_stored(master: Harness) -> None:
     calendar = Calendar(master)
     master.define("copy", parameters=[{"name": "target"}])

@@ -29,7 +29,6 @@ from mythjobs.master.attempts.small_output import encode_output_data
 from mythjobs.master.isolation import Problem, describe_error
 from mythjobs.master.machine import LiveAttempt, Machine
 from mythjobs.master.metrics.observation import AttemptResult, name_outcome
-from mythjobs.master.state import Deferral
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model import outcome as o
 from mythjobs.model.command import RUN
@@ -38,7 +37,7 @@ from mythjobs.model.limits import usage_from_json
 from mythjobs.model.progress_track import ProgressTrack
 from mythjobs.protocol.messages import USER_HOLDER, Ended
 from mythjobs.protocol.requests import AdHocRun
-from mythjobs.store.writes import commands, job_state, jobs, machines, readiness
+from mythjobs.store.writes import job_state, jobs, machines, readiness
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_run: Final = msgspec.json.Decoder(AdHocRun).decode
@@ -133,8 +132,7 @@ class Completions:
             now_ms=self._turn.now.wall_ms,
         )
         if isinstance(outcome, o.Exited) and message.started_ms is not None:
-            active_s = usage.wall_s - usage.frozen_s
-            self._turn.state.record_run_time(attempt.command_id, machine.machine_id, active_s)
+            self._turn.state.record_run_time(attempt.command_id, machine.machine_id, usage.active_s)
             self._run_times.add((attempt.command_id, machine.machine_id))
         self._end_attempt(
             machine,
@@ -284,8 +282,7 @@ class Completions:
         current = self._turn.state.deferrals.get(command_id)
         if until_ms is None or (current is not None and current.until_ms >= until_ms):
             return
-        self._turn.state.deferrals[command_id] = Deferral(until_ms, decision.reason)
-        commands.put_off(self._turn.tx, command_id, until_ms, decision.reason)
+        self._turn.defer_command(command_id, until_ms, decision.reason)
 
     def write(self) -> None:
         turn = self._turn

@@ -25,7 +25,13 @@ from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol import responses
 from mythjobs.protocol.requests import Submitted
-from mythjobs.scheduler.blocked import JobFacts, add_unknown_machines, explain_wait, find_job_wait
+from mythjobs.scheduler.blocked import (
+    JobFacts,
+    add_unknown_machines,
+    explain_wait,
+    find_job_wait,
+    name_awaited,
+)
 from mythjobs.scheduler.eligibility import (
     Candidate,
     Requirements,
@@ -56,6 +62,7 @@ def explain_submitted(turn: TurnContext, job_id: int, new: bool, work: OwnWork) 
         return Submitted(job_id, job.state, new, "waits for the next placement pass")
     if reason is None:
         reason = _explain_class_wait(turn, class_id)
+    reason = name_awaited(reason, job_facts.read_awaited(turn.tx, {job_id: job}).get(job_id))
     requirements = turn.catalog.job_class(turn.tx, class_id).requirements
     _, sentence = add_unknown_machines(reason, requirements, machine_names(turn.state))
     return Submitted(job_id, job.state, new, sentence)
@@ -108,6 +115,7 @@ def explain_job(tx: Transaction, state: MasterState, job_id: int, now: Now) -> r
         reason = find_job_wait(job, now.wall_ms)
         if reason is None:
             reason = explain_wait(requirements, candidates, now.wall_ms)
+        reason = name_awaited(reason, job_facts.read_awaited(tx, {job_id: job}).get(job_id))
         code, sentence = add_unknown_machines(reason, requirements, machine_names(state))
         machines = [
             {

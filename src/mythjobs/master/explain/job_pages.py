@@ -17,7 +17,7 @@ from mythjobs.master.explain.placement_view import (
 from mythjobs.master.state import MasterState
 from mythjobs.model.life import FINAL, JobState
 from mythjobs.protocol import responses
-from mythjobs.scheduler.blocked import add_unknown_machines, find_job_wait
+from mythjobs.scheduler.blocked import add_unknown_machines, find_job_wait, name_awaited
 from mythjobs.store.queries import job_facts
 from mythjobs.store.queries.job_details import read_job
 from mythjobs.store.queries.jobs import list_jobs
@@ -85,6 +85,7 @@ class _WaitReasons:
         self._state = state
         self._now_ms = now.wall_ms
         self._facts = job_facts.read_queued(tx, ids)
+        self._awaited = job_facts.read_awaited(tx, self._facts)
         self._class_ids = job_facts.read_class_ids(tx, ids)
         self._names = machine_names(state)
         self._classes: dict[int, JobClass] = {}
@@ -99,6 +100,7 @@ class _WaitReasons:
         if reason is None:
             reason = self._view.explain_wait(job_class, self._now_ms)
             self._reasons[class_id] = reason
+        reason = name_awaited(reason, self._awaited.get(job_id))
         return add_unknown_machines(reason, job_class.requirements, self._names)
 
     @cached_property

@@ -7,11 +7,12 @@ from typing import Any, Final, NamedTuple
 
 from mythjobs.clock import Now
 from mythjobs.master.attempts import lease_expiry
-from mythjobs.master.machine import LiveAttempt, Machine
+from mythjobs.master.machine import PRESSURE_HOLDER, LiveAttempt, Machine
 from mythjobs.master.state import MasterState
 from mythjobs.model.command import RUN
 from mythjobs.model.machine_control import MACHINE_HOLDER
 from mythjobs.model.progress_track import ProgressTrack, estimate_percent
+from mythjobs.protocol.messages import USER_HOLDER
 from mythjobs.scheduler.forecast import ExpectedTimes
 from mythjobs.store.queries import statistics
 from mythjobs.store.transaction import Transaction
@@ -20,6 +21,14 @@ from mythjobs.store.transaction import Transaction
 _MIN_PERCENT: Final = 1.0
 # A job that seems to run for years, because the clock was set, would end after the year 9999.
 _MAX_LEFT_MS: Final = 10 * 365 * 86_400_000
+
+
+# By holder of a freeze: until when a job stays frozen. A pause of its machine has its own sentence.
+_FREEZE_CAUSES: Final = {
+    USER_HOLDER: "until `mythjobs resume {job}`",
+    "window": "until its run window opens",
+    PRESSURE_HOLDER: "while other programs need the machine",
+}
 
 
 class LiveJob(NamedTuple):
@@ -48,7 +57,9 @@ def describe_live_job(state: MasterState, job_state: str, job_id: int, now: Now)
             zone = machine.policy.zone or machine.zone
             paused = machine.control.describe_pause(now.wall_ms, zone)
             return "frozen", f"frozen on {machine.name}, which {paused}"
-        return "frozen", f"frozen on {machine.name} by {', '.join(attempt.frozen_by)}"
+        causes = [_FREEZE_CAUSES.get(each, f"by {each}") for each in attempt.frozen_by]
+        causes = [each.format(job=job_id) for each in causes]
+        return "frozen", f"frozen on {machine.name} {' and '.join(causes)}"
     return job_state, f"{job_state} on {machine.name}"
 
 

@@ -24,6 +24,9 @@ from mythjobs.protocol import messages as m
 _MAX_COMMENT = 1000
 _MAX_WAITING = 100
 _MAX_PATH = 5000
+# Number of attempts in a heartbeat that are rejected. Others are when it is repeated; none of them
+# has its lease renewed.
+_MAX_REJECTED = 1000
 # Maximum of the time that a program reports to need until its end; a longer time is cut to this.
 _MAX_ETA_S = 10 * 365 * 86_400
 
@@ -133,18 +136,23 @@ class FrameHandler:
     def _record_progress(self, machine: Machine, message: m.Progress) -> None:
         attempt, now = machine.live_attempts[message.job], self._turn.now
         track = attempt.progress or ProgressTrack()
-        if message.percent is not None:
-            track = track.add_percent(message.percent, now.steady_ms)
+        percent = None if message.percent is None else min(max(message.percent, 0.0), 100.0)
+        if percent is not None:
+            track = track.add_percent(percent, now.steady_ms)
         if message.eta_s is not None:
             left_ms = round(1000 * min(max(message.eta_s, 0.0), _MAX_ETA_S))
             track = track._replace(end_ms=now.wall_ms + left_ms)
         machine.live_attempts[message.job] = attempt.with_progress(track)
-        tenths = None if message.percent is None else round(10 * message.percent)
+        tenths = None if percent is None else round(10 * percent)
         # The comment comes from the job's output and may have NUL, which PostgreSQL cannot store.
         comment = message.comment and message.comment[:_MAX_COMMENT].replace("\0", "\ufffd")
         self._completions.progress[message.job, message.n] = (tenths, comment)
 
     def _handle_returned(self, machine: Machine, message: m.Returned) -> None:
+        if machine.live_attempts[message.job].started_ms is not None:
+            # The machine has reported the start, but its journals have lost it.
+            self._record_forgotten(machine, message.job)
+            return
         reason = message.reason[:500].replace("\0", "\ufffd")
         closed = message.code == m.HOURS_CLOSED
         if closed:
@@ -183,7 +191,8 @@ class FrameHandler:
                 machine.live_attempts[job_id] = attempt.with_renewal(now.steady_ms)
             elif state != "ended":
                 excepted.append((job_id, n))
-                self._late.reject(machine, job_id, n)
+                if len(excepted) <= _MAX_REJECTED:
+                    self._late.reject(machine, job_id, n)
         waiting = self._list_waiting() if machine.has_scaling else []
         guesses = find_first_guesses(self._turn, machine, waiting) if waiting else {}
         starving = list_starving(self._turn, machine) if waiting else []
@@ -235,10 +244,13 @@ class FrameHandler:
         # machine never received the grant, or lost its own journal.
         attempt = machine.live_attempts[job_id]
         if attempt.started_ms is not None:
-            lost = Lost("the machine has no record of it any more")
-            self._completions.record_loss(machine, job_id, lost, "observed: forgotten")
+            self._record_forgotten(machine, job_id)
         elif first and attempt.stop_requested_by is None and machine.accepts_grants:
             self._turn.regrants.append((machine.machine_id, job_id))
         else:
             not_started = NotStarted(0, "the grant did not reach the machine")
             self._completions.record_never_started(machine, job_id, not_started)
+
+    def _record_forgotten(self, machine: Machine, job_id: int) -> None:
+        lost = Lost("the machine has no record of it any more")
+        self._completions.record_loss(machine, job_id, lost, "observed: forgotten")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mythjobs.errors import BadRequest, Conflict
 from mythjobs.master import requests
+from mythjobs.master.handlers.machines import check_end
 from mythjobs.master.notify.handlers import end_notifications
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.command import RUN
 from mythjobs.model.contradictions import new_command_from_table
 from mythjobs.model.definition import command_from_table
+from mythjobs.protocol import responses
 from mythjobs.protocol.requests import DefineResult
 from mythjobs.store.writes import commands, readiness
 
@@ -60,25 +60,36 @@ def remove_command(turn: TurnContext, request: requests.RemoveCommand) -> str:
     return request.name
 
 
-def enable_command(turn: TurnContext, request: requests.EnableCommand) -> dict[str, Any]:
+def enable_command(turn: TurnContext, request: requests.EnableCommand) -> responses.Enabled:
     """Allow or forbid starts of a command's jobs. Enabling also ends a deferral of the command.
 
-    Running jobs are not affected. Raises NoSuchCommand.
+    To disable a command until a time is to defer it, which ends by itself. It replaces an earlier
+    deferral, and a disabling without end. Running jobs are not affected. Raises NoSuchCommand, and
+    BadRequest for an end in the past or with `enabled`.
     """
+    until_ms = request.until_ms
+    if until_ms is not None:
+        if request.enabled:
+            raise BadRequest("until_ms: is the end of a disabling, so it needs on = false")
+        check_end(turn, until_ms)
     defined = turn.catalog.find_command(turn.tx, request.name)
     command_id = defined.command_id
-    commands.set_enabled(turn.tx, command_id, request.enabled)
+    is_enabled = request.enabled or until_ms is not None
+    commands.set_enabled(turn.tx, command_id, is_enabled)
     placement = turn.state.placement
-    if request.enabled:
+    if is_enabled:
         placement.disabled -= {command_id}
+    else:
+        placement.disabled |= {command_id}
+    if until_ms is not None:
+        turn.defer_command(command_id, until_ms, f"disabled by {request.by}")
+    elif request.enabled:
         if turn.state.deferrals.pop(command_id, None) is not None:
             commands.put_off(turn.tx, command_id, None, "")
         _end_set_aside(turn, command_id)
         turn.recheck(readiness.read_ready_classes(turn.tx))
-    else:
-        placement.disabled |= {command_id}
     turn.catalog.forget_command(request.name)
-    return {"name": request.name, "enabled": request.enabled}
+    return {"name": request.name, "enabled": is_enabled, "until_ms": until_ms}
 
 
 def _end_set_aside(turn: TurnContext, command_id: int) -> None:

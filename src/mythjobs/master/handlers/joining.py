@@ -5,12 +5,15 @@ from __future__ import annotations
 import hmac
 from typing import Final
 
+import msgspec
+
 from mythjobs.errors import BadRequest, Conflict, NotAllowed
 from mythjobs.master import requests
 from mythjobs.master.handlers.attachment import enroll_machine
 from mythjobs.master.machine import Machine
 from mythjobs.master.notify.handlers import end_notifications
-from mythjobs.master.requests import JoinedMachine
+from mythjobs.master.requests import JoinedMachine, RevokedMachine
+from mythjobs.master.state import MasterState
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.machine_policy import ALLOW_ALL, ALLOW_NOTHING
 from mythjobs.model.names import check_machine_name
@@ -50,16 +53,16 @@ def accept_invitation(
         return None
     if row.used_by not in ("", request.machine_key):
         return None
-    machine = _enroll(turn, request.machine_key, row.name or request.name, row.rights)
+    joined = _enroll(turn, request.machine_key, row.name or request.name, row.rights)
     invitations.set_used(turn.tx, row.invitation_id, request.machine_key)
-    return JoinedMachine(machine.machine_id, machine.name)
+    # A repeated request is answered like the first one, which made the machine new.
+    return msgspec.structs.replace(joined, is_new=True) if row.used_by else joined
 
 
 def approve_machine(turn: TurnContext, request: requests.ApproveMachine) -> JoinedMachine:
     """Enroll a machine. Raises NoSuchCommand, BadRequest, Conflict."""
     rights = _read_rights(turn, request.allow)
-    machine = _enroll(turn, request.machine_key, request.name, rights)
-    return JoinedMachine(machine.machine_id, machine.name)
+    return _enroll(turn, request.machine_key, request.name, rights)
 
 
 def rename_machine(turn: TurnContext, request: requests.RenameMachine) -> None:
@@ -71,8 +74,8 @@ def rename_machine(turn: TurnContext, request: requests.RenameMachine) -> None:
         machine.name = request.new_name
 
 
-def revoke_machine(turn: TurnContext, request: requests.RevokeMachine) -> int | None:
-    """Refuse a machine's key from now on; return the number of its open connection.
+def revoke_machine(turn: TurnContext, request: requests.RevokeMachine) -> RevokedMachine:
+    """Refuse a machine's key from now on.
 
     The row stays, because attempts refer to it. Its name becomes free. Raises NoSuchMachine,
     Conflict if the machine was revoked before.
@@ -85,20 +88,27 @@ def revoke_machine(turn: TurnContext, request: requests.RevokeMachine) -> int | 
     machines.revoke(turn.tx, machine.machine_id, name=name, rights=rights, at_ms=turn.now.wall_ms)
     machine.name, machine.rights, machine.is_revoked = name, ALLOW_NOTHING, True
     end_notifications(turn, f"machine {machine.machine_id}")
-    return machine.connection
+    return RevokedMachine(machine.key, machine.connection)
 
 
-def _enroll(turn: TurnContext, key: str, name: str, rights: str) -> Machine:
-    """Store a machine with this key; one that has joined before is returned unchanged."""
-    for each in turn.state.machines.values():
-        if each.key == key:
-            if each.is_revoked:
-                raise NotAllowed(
-                    f"the key of this machine was revoked ({each.name}); remove agent/agent.key in "
-                    "its state directory, then join again"
-                )
-            return each
-    return enroll_machine(turn, name=name, key=key, rights=rights)
+def check_key(state: MasterState, key: str) -> Machine | None:
+    """Return the machine that has joined with this key, if any. Raises NotAllowed if the key was
+    revoked."""
+    found = next((each for each in state.machines.values() if each.key == key), None)
+    if found is not None and found.is_revoked:
+        raise NotAllowed(
+            f"the key of this machine was revoked ({found.name}); remove agent/agent.key in "
+            "its state directory, then join again"
+        )
+    return found
+
+
+def _enroll(turn: TurnContext, key: str, name: str, rights: str) -> JoinedMachine:
+    """Store a machine with this key. One that has joined before stays as it is: its owner may have
+    changed its rights since, and a join only renews its connection."""
+    known = check_key(turn.state, key)
+    machine = known or enroll_machine(turn, name=name, key=key, rights=rights)
+    return JoinedMachine(machine.machine_id, machine.name, known is None)
 
 
 def _read_rights(turn: TurnContext, allow: str | list[str]) -> str:

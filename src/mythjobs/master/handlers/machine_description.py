@@ -22,8 +22,8 @@ _MAX_TEXT: Final = 200
 def record_description(turn: TurnContext, machine: Machine, given: MachineDescription) -> None:
     """Store what a machine can do, if that has changed, and place waiting jobs by it.
 
-    The description comes from another program, perhaps of a newer version: what is no label is left
-    out.
+    The description comes from another program, perhaps of a newer version: texts that are not valid
+    labels are left out.
     """
     labels = sorted({each for each in given.labels if is_label(each)})[:_MAX_LABELS]
     gpus = [_clean(each) for each in given.gpus[:_MAX_GPUS]]

@@ -85,7 +85,7 @@ def override_hours(turn: TurnContext, request: requests.OverrideHours) -> dict[s
                 "opening or closing a machine needs an end; a permanent exception belongs in the "
                 "machine's windows"
             )
-        _check_end(turn, until_ms)
+        check_end(turn, until_ms)
         overrides.save(turn.tx, overrides.OverrideRow(*key, request.kind, until_ms))
         active[key] = request.kind, until_ms
     elif request.kind == "hours" and request.until_ms is not None:
@@ -114,7 +114,7 @@ def control_machine(turn: TurnContext, request: requests.ControlMachine) -> None
     if until_ms is not None and request.action != "pause":
         raise BadRequest(f"only a pause has an end; {request.action} lasts until a resume")
     if until_ms is not None:
-        _check_end(turn, until_ms)
+        check_end(turn, until_ms)
     match request.action:
         case "drain":
             control = machine.control._replace(is_drained=True)
@@ -127,8 +127,8 @@ def control_machine(turn: TurnContext, request: requests.ControlMachine) -> None
     machine_control.set_control(turn, machine, control)
 
 
-def _check_end(turn: TurnContext, until_ms: int) -> None:
-    """Raise BadRequest unless an override or a pause ends in the future, within a year."""
+def check_end(turn: TurnContext, until_ms: int) -> None:
+    """Raise BadRequest unless the end of an override, a pause or a disabling is within a year."""
     left_ms = until_ms - turn.now.wall_ms
     if not 0 < left_ms <= _MAX_DURATION_MS:
         why = "in the past" if left_ms <= 0 else "over a year ahead"

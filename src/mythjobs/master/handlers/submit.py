@@ -7,11 +7,12 @@ from typing import Final
 
 import msgspec
 
-from mythjobs.errors import BadRequest
+from mythjobs.errors import BadRequest, NoSuchMachine, machine_not_found
 from mythjobs.master.catalog import NO_REQUIREMENTS, JobRequirements
 from mythjobs.master.requests import (
     SubmitJob,
 )
+from mythjobs.master.state import MasterState
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.arguments import MAX_ARGUMENT_BYTES, check_arguments
 from mythjobs.model.command import RUN, Command
@@ -20,8 +21,11 @@ from mythjobs.model.names import MAX_NAME_LENGTH
 from mythjobs.model.policy_tables import read_bounds, read_labels, read_semaphores
 from mythjobs.model.progress import check_setting
 from mythjobs.model.template import parse_template
+from mythjobs.model.units import MAX_DURATION_S
 from mythjobs.protocol.requests import AdHocRun, BatchSubmit, Dependency, Submit
+from mythjobs.scheduler.blocked import describe_unmet
 from mythjobs.store.writes import batches, dependencies, jobs
+from mythjobs.store.writes.commands import CommandRevision
 
 # Maximum bytes of an ad-hoc run's arguments and environment. execve(2) takes 2 MiB with Linux's
 # default stack limit; the other half is for the environment that the agent adds.
@@ -31,11 +35,18 @@ _MAX_KEY = 200
 MAX_SUBJECT_BYTES: Final = 2000
 MAX_REQUIREMENT_BYTES: Final = 2000
 _MAX_COMMENT = 10_000
+DEADLINE_BEFORE_START: Final = "the deadline is before the start time"
 
 
-def submit_job(turn: TurnContext, request: SubmitJob) -> tuple[int, bool]:
+def submit_job(
+    turn: TurnContext,
+    request: SubmitJob,
+    revision: CommandRevision | None = None,
+    rerun_of: int | None = None,
+) -> tuple[int, bool]:
     """Insert a job, unless its key was used before. Return the job's id and whether it is new.
 
+    revision: of the command; None: the current one. rerun_of: the job that this one repeats.
     Raises BadRequest, NoSuchCommand.
     """
     submit = request.submit
@@ -44,13 +55,15 @@ def submit_job(turn: TurnContext, request: SubmitJob) -> tuple[int, bool]:
         turn.flush_new_jobs()
         if (existing := jobs.find_by_key(turn.tx, submit.key)) is not None:
             return existing[0], False
-    revision = turn.catalog.find_command(turn.tx, submit.command)
+    if revision is None:
+        revision = turn.catalog.find_command(turn.tx, submit.command)
     command = turn.catalog.decoded_command(revision)
-    arguments, subject = _encode_arguments(command, submit)
-    requirements = job_requirements(submit, prefer=_machine_of_file(turn, subject))
+    arguments, subject = encode_arguments(command, submit)
+    check_machine_joined(turn.state, submit)
+    requirements = job_requirements(submit, prefer=find_file_machine(turn, subject))
     class_id = turn.catalog.class_id(turn.tx, revision, request.submitter, requirements)
     after = _dependency_states(turn, submit.after)
-    failed = [each for each, state in after if _has_failed(each, state)]
+    failed = [(each.job, state) for each, state in after if _has_failed(each, state)]
     unmet = sum(state not in FINAL for _, state in after)
     is_due = submit.not_before_ms is None or submit.not_before_ms <= turn.now.wall_ms
     job_id = turn.allocate_ids(1)
@@ -70,18 +83,18 @@ def submit_job(turn: TurnContext, request: SubmitJob) -> tuple[int, bool]:
         unmet=unmet,
         ready_class=class_id if is_ready else None,
         comment=submit.comment,
+        rerun_of=rerun_of,
         deadline_ms=submit.deadline_ms,
     )
     turn.new_jobs.append(new)
-    _add_dependencies(turn, job_id, after)
+    _add_dependencies(turn, job_id, after, is_serial=request.is_serial)
     if submit.deadline_ms is not None:
         turn.state.schedule_turn(submit.deadline_ms)
     if submit.not_before_ms is not None and not is_due:
         turn.state.schedule_turn(submit.not_before_ms)
     if failed:
         turn.flush_new_jobs()
-        on, when = failed[0].job, failed[0].when
-        why = f'the job depends on job {on}, which did not end as required ("{when}")'
+        why = describe_unmet(*failed[0])
         turn.cancel_queued([job_id], lambda _: why, code="dependency_failed")
     elif subject is not None:
         turn.changed_subjects.add(subject)
@@ -98,8 +111,13 @@ def _check_submit(submit: Submit) -> None:
         raise BadRequest(f"{len(submit.after)} dependencies; a job can have at most 1000")
     if "\0" in (submit.key or ""):
         raise BadRequest("key must not have a NUL character")
-    if (submit.command == RUN) != (submit.run is not None):
-        raise BadRequest('command "run" needs a program to run, and no other command takes one')
+    if submit.command == RUN and submit.run is None:
+        raise BadRequest(
+            'command "run" needs a program: `mythjobs run --detach -- PROGRAM` submits one (in the '
+            "API: run)"
+        )
+    if submit.command != RUN and submit.run is not None:
+        raise BadRequest(f'run: only command "run" takes a program, not "{submit.command}"')
     if submit.run is not None and submit.arguments:
         raise BadRequest('arguments: command "run" has no parameters; add them to argv')
 
@@ -112,11 +130,26 @@ def check_common(submit: Submit | BatchSubmit) -> None:
     if "\0" in submit.comment:
         raise BadRequest("comment must not have a NUL character")
     if submit.deadline_ms is not None and submit.deadline_ms < (submit.not_before_ms or 0):
-        raise BadRequest("the deadline is before the start time")
+        raise BadRequest(DEADLINE_BEFORE_START)
     if submit.machine and submit.prefer not in ("", submit.machine):
         raise BadRequest(
             f"prefer: has no effect, because the job runs only on {submit.machine}; give either a "
             "machine to run on, or one to prefer"
+        )
+
+
+def check_machine_joined(state: MasterState, submit: Submit | BatchSubmit) -> None:
+    """Raise NoSuchMachine if a submit names an only machine that has not joined, unless its job
+    shall wait for that: a name that nobody has is most likely a mistake, and the job would wait for
+    ever."""
+    if not submit.machine or submit.await_machine:
+        return
+    joined = {each.name for each in state.machines.values() if not each.is_revoked}
+    if submit.machine not in joined:
+        sentence = machine_not_found(submit.machine, joined).sentence
+        raise NoSuchMachine(
+            f"{sentence}; to let the job wait until a machine of this name joins, add "
+            "--await-machine (in the API: await_machine)"
         )
 
 
@@ -132,8 +165,10 @@ def job_requirements(submit: Submit | BatchSubmit, prefer: str = "") -> JobRequi
 
     prefer: preferred machine, used if the submit itself names none.
     """
+    run = submit.run if isinstance(submit, Submit) else None
+    is_best_effort = run is not None and run.best_effort
     if not (submit.machine or submit.prefer or prefer or submit.labels or submit.semaphores):
-        if not submit.limits:
+        if not (submit.limits or is_best_effort):
             return NO_REQUIREMENTS
     for name in (submit.machine, submit.prefer):
         if len(name) > MAX_NAME_LENGTH:
@@ -145,6 +180,7 @@ def job_requirements(submit: Submit | BatchSubmit, prefer: str = "") -> JobRequi
         read_labels({"labels": submit.labels}),
         read_semaphores(submit.semaphores),
         tuple(sorted(submit.limits.items())),
+        is_best_effort,
     )
     size = sum(len(each.encode()) for each in requirements.columns().values())
     if size > MAX_REQUIREMENT_BYTES:
@@ -155,7 +191,7 @@ def job_requirements(submit: Submit | BatchSubmit, prefer: str = "") -> JobRequi
     return requirements
 
 
-def _machine_of_file(turn: TurnContext, subject: str | None) -> str:
+def find_file_machine(turn: TurnContext, subject: str | None) -> str:
     """Return the name of the machine that stores the file `subject`, or "".
 
     It is the machine whose policy lists the longest directory above the file in `files`.
@@ -170,7 +206,7 @@ def _machine_of_file(turn: TurnContext, subject: str | None) -> str:
     return name
 
 
-def _encode_arguments(command: Command, submit: Submit) -> tuple[str, str | None]:
+def encode_arguments(command: Command, submit: Submit) -> tuple[str, str | None]:
     """Return a job's arguments as the store's JSON, and its subject. Raises BadRequest."""
     if submit.run is not None:
         _check_run(submit.run)
@@ -220,6 +256,8 @@ def _check_run(run: AdHocRun) -> None:
         )
     if run.wall_s is not None and run.wall_s <= 0:
         raise BadRequest("the wall limit must be greater than 0")
+    if run.wall_s is not None and run.wall_s > MAX_DURATION_S:
+        raise BadRequest(f"the wall limit must be at most {MAX_DURATION_S:.0f} s, which is 36500d")
     try:
         check_setting(run.progress)
     except ValueError as error:
@@ -250,10 +288,13 @@ def _has_failed(after: Dependency, state: JobState) -> bool:
 
 
 def _add_dependencies(
-    turn: TurnContext, job_id: int, after: list[tuple[Dependency, JobState]]
+    turn: TurnContext, job_id: int, after: list[tuple[Dependency, JobState]], *, is_serial: bool
 ) -> None:
     if after:
-        rows = [(job_id, each.job, each.when, state in FINAL) for each, state in after]
+        rows = [
+            (job_id, each.job, dependencies.SERIAL if is_serial else each.when, state in FINAL)
+            for each, state in after
+        ]
         dependencies.add(turn.tx, rows)
         if any(state not in FINAL for _, state in after):
             turn.state.has_open_dependencies = True

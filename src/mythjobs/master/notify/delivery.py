@@ -19,7 +19,7 @@ from mythjobs.master.notify.addressing import decode_facts
 from mythjobs.master.notify.last_lines import AttemptOutputReader, read_last_lines
 from mythjobs.master.notify.retries import HEARTBEAT_MAX_AGE_MS
 from mythjobs.master.notify.send_groups import SendGroups
-from mythjobs.master.notify.sender import Sender
+from mythjobs.master.notify.sender import Sender, SendResult
 from mythjobs.master.notify.watch import find_conditions
 from mythjobs.master.requests import Message, Request
 from mythjobs.master.state import MasterState
@@ -172,16 +172,14 @@ class DeliveryService:
         try:
             for row in rows:
                 async with limit:
-                    began_s = loop.time()
-                    error = await self._send(row)
-                    now_s = loop.time()
+                    error, took_s = await self._send(row)
                 self._log_try(row, error)
                 result = r.DeliveryResult(
                     row.message_id, channel_id, row.topic, row.created_ms, row.tries + 1, error
                 )
                 await self._record(result)
                 if self._groups.record_try(
-                    channel_id, failed=bool(error), took_s=now_s - began_s, now_s=now_s
+                    channel_id, failed=bool(error), took_s=took_s, now_s=loop.time()
                 ):
                     break
         except Exception:
@@ -214,19 +212,19 @@ class DeliveryService:
             except MythJobsError:
                 await asyncio.sleep(_RETRY_S)
 
-    async def _send(self, row: MessageRow) -> str:
+    async def _send(self, row: MessageRow) -> SendResult:
         if is_heartbeat(row.channel_id):
             if self._clock().wall_ms - row.created_ms > HEARTBEAT_MAX_AGE_MS:
-                return "too late, the master was not running"
+                return SendResult("too late, the master was not running", 0.0)
             return await self.sender.call(json.loads(row.facts)["url"])
         targets = self._store.state.notify.targets.values()
         found = next((e.row for e in targets if e.row.channel_id == row.channel_id), None)
         if found is None:
-            return "the channel was removed"
+            return SendResult("the channel was removed", 0.0)
         try:
             url = self.seal.decrypt(found.url)
         except ConfigError as error:
-            return error.sentence
+            return SendResult(error.sentence, 0.0)
         facts = decode_facts(row.facts)
         lines = ""
         first = facts[0]
@@ -243,7 +241,7 @@ class DeliveryService:
             plain = self.seal.decrypt(url)
         except ConfigError as error:
             return error.sentence
-        return await self.sender.send(plain, "mythjobs: test", body, "info")
+        return (await self.sender.send(plain, "mythjobs: test", body, "info")).error
 
     def describe_heartbeat(self) -> str:
         """Return the master's heartbeat URL without its path, "" if none is set."""
@@ -282,7 +280,7 @@ class DeliveryService:
             error = ""
             if sealed := self._store.state.notify.heartbeat:
                 try:
-                    error = await self.sender.call(self.seal.decrypt(sealed))
+                    error = (await self.sender.call(self.seal.decrypt(sealed))).error
                 except ConfigError as failure:
                     error = failure.sentence
                 except Exception as failure:

@@ -98,7 +98,7 @@ class DecidedMessage(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """changed: notifications to store. announcements: messages to address to channels."""
+    """changed: notifications to store. announcements: messages, not yet for a channel."""
 
     changed: list[Notification]
     announcements: list[DecidedMessage]

@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 # Maximum time for one message. Apprise's services have timeouts of their own, of 4 to 15 s.
 TIMEOUT_S: Final = 45.0
@@ -16,6 +16,17 @@ TIMEOUT_S: Final = 45.0
 IDLE_S: Final = 60.0
 _MAX_LINE: Final = 2**20
 log = logging.getLogger(__name__)
+
+
+class SendResult(NamedTuple):
+    """Result of a try to send a message.
+
+    error: why the message was not sent, "" if it was. took_s: the time that the service took,
+    without the start of the child.
+    """
+
+    error: str
+    took_s: float
 
 
 class Sender:
@@ -31,25 +42,22 @@ class Sender:
         self._child: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
-        self._pending: dict[int, asyncio.Future[dict[str, str]]] = {}
+        self._pending: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._is_hung = False
         self._idle_timer: asyncio.TimerHandle | None = None
         self._starting = asyncio.Lock()
 
-    async def send(self, url: str, title: str, body: str, level: str) -> str:
-        """Send a message to an apprise URL. Return why it was not sent, "" if it was.
+    async def send(self, url: str, title: str, body: str, level: str) -> SendResult:
+        """Send a message to an apprise URL.
 
         level: "info", "success", "warning" or "failure".
         """
         fields = {"op": "send", "url": url, "title": title, "body": body, "level": level}
-        return (await self._request(fields))["error"]
+        return _to_send_result(await self._request(fields))
 
-    async def call(self, url: str, timeout_s: float | None = None) -> str:
-        """Request a heartbeat URL. Return why that failed, "" if it did not.
-
-        timeout_s: None is that of the sender.
-        """
-        return (await self._request({"op": "call", "url": url}, timeout_s))["error"]
+    async def call(self, url: str, timeout_s: float | None = None) -> SendResult:
+        """Request a heartbeat URL. timeout_s: None is that of the sender."""
+        return _to_send_result(await self._request({"op": "call", "url": url}, timeout_s))
 
     async def check(self, url: str) -> tuple[str, str]:
         """Return an apprise URL without secrets, and why it is invalid, "" if it is valid."""
@@ -72,14 +80,14 @@ class Sender:
 
     async def _request(
         self, fields: dict[str, str], timeout_s: float | None = None
-    ) -> dict[str, str]:
+    ) -> dict[str, Any]:
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         try:
             child = await self._start()
         except OSError as error:
-            return {"error": f"cannot start the sender: {error.strerror}", "shown": ""}
+            return _fail(f"cannot start the sender: {error.strerror}")
         number = next(self._numbers)
-        future: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._pending[number] = future
         assert child.stdin is not None
         try:
@@ -88,7 +96,7 @@ class Sender:
                 return await future
         except TimeoutError:
             self._is_hung = True
-            return {"error": f"no answer for {timeout_s:g} s", "shown": ""}
+            return _fail(f"no answer for {timeout_s:g} s", timeout_s)
         finally:
             self._pending.pop(number, None)
             if not self._pending:
@@ -127,7 +135,7 @@ class Sender:
             self._child = None
             for future in self._pending.values():
                 if not future.done():
-                    future.set_result({"error": "the sender has ended", "shown": ""})
+                    future.set_result(_fail("the sender has ended"))
 
     async def _rest(self) -> None:
         """Kill a child that hangs; otherwise end it after a while without messages."""
@@ -143,3 +151,12 @@ class Sender:
             assert self._child.stdin is not None
             self._child.stdin.close()
             self._child = None
+
+
+def _fail(error: str, took_s: float = 0.0) -> dict[str, Any]:
+    """Return a result as of the child, for a request without one."""
+    return {"error": error, "shown": "", "took_s": took_s}
+
+
+def _to_send_result(result: dict[str, Any]) -> SendResult:
+    return SendResult(result["error"], result["took_s"])

@@ -2,9 +2,9 @@
 
 It reads requests from stdin, one JSON object a line, and writes one result a line to stdout:
 `{"id", "op": "send", "url", "title", "body", "level"}`, `{"id", "op": "check", "url"}` or
-`{"id", "op": "call", "url"}`; the result is `{"id", "error", "shown"}`. A process of its own keeps
-the time and the memory that the libraries need out of the master, and can be killed if one hangs.
-It ends at the end of its input.
+`{"id", "op": "call", "url"}`; the result is `{"id", "error", "shown", "took_s"}`, with the seconds
+that the service took. A process of its own keeps the time and the memory that the libraries need
+out of the master, and can be killed if one hangs. It ends at the end of its input.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
@@ -47,15 +48,17 @@ def main() -> None:
 
 
 def _serve(request: dict[str, Any], results: TextIO) -> None:
-    shown = ""
+    shown, took_s = "", 0.0
     try:
         match request["op"]:
             case "send":
-                error = _send(request)
+                error, took_s = _send(request)
             case "check":
                 shown, error = _check(request["url"])
             case "call":
+                begin_s = time.monotonic()
                 error = _call(request["url"])
+                took_s = time.monotonic() - begin_s
             case op:
                 error = f"unknown request {op}"
     except Exception as failure:
@@ -64,7 +67,8 @@ def _serve(request: dict[str, Any], results: TextIO) -> None:
         error = remove_secrets(error, request["url"])[:_MAX_ERROR]
     except ValueError:
         error = "the URL is not valid"
-    line = json.dumps({"id": request["id"], "error": error, "shown": shown})
+    fields = {"id": request["id"], "error": error, "shown": shown, "took_s": took_s}
+    line = json.dumps(fields)
     with _write_lock:
         results.write(line + "\n")
         results.flush()
@@ -78,8 +82,11 @@ def _load_apprise() -> Any:
         return apprise
 
 
-def _send(request: dict[str, Any]) -> str:
-    """Send a message. Return why it was not sent, "" if it was."""
+def _send(request: dict[str, Any]) -> tuple[str, float]:
+    """Send a message. Return why it was not sent, "" if it was, and the seconds that took.
+
+    Importing apprise and its plugins, which takes seconds on a busy machine, is not part of them.
+    """
     apprise = _load_apprise()
     asset = apprise.AppriseAsset(
         app_id="mythjobs",
@@ -90,18 +97,20 @@ def _send(request: dict[str, Any]) -> str:
     )
     service = apprise.Apprise.instantiate(request["url"], asset=asset, suppress_exceptions=True)
     if service is None:
-        return "the URL is not valid"
+        return "the URL is not valid", 0.0
     sender = apprise.Apprise(asset=asset)
     sender.add(service)
     errors: list[str] = []
     _warnings.set(errors)
+    begin_s = time.monotonic()
     sent = sender.notify(
         title=request["title"],
         body=request["body"],
         notify_type=request["level"],
         body_format=apprise.NotifyFormat.TEXT,
     )
-    return "" if sent else "; ".join(errors) or "the service did not accept the message"
+    took_s = time.monotonic() - begin_s
+    return "" if sent else "; ".join(errors) or "the service did not accept the message", took_s
 
 
 def _check(url: str) -> tuple[str, str]:

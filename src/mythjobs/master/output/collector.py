@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
@@ -18,6 +19,9 @@ from mythjobs.protocol.codec import OutputChunk
 MAX_TRANSFERS: Final = 16
 # Delay before output that an agent offered is fetched again after a disk or store error.
 RETRY_S: Final = 30.0
+# Number of false offers of a connection that are logged, and of its offers that may wait.
+_MAX_LOGGED: Final = 10
+_MAX_OFFERS: Final = 100_000
 
 # Function that returns the machine id of each attempt (job id, attempt number) that is in the
 # store.
@@ -76,24 +80,59 @@ class OutputCollector:
         self._spool = spool
         self._transfers = transfers
         self._find_machines = find_machines
-        self._offers: dict[OutputKey, Offer] = {}
+        # By connection too: an offer of a machine on which the attempt did not run must not replace
+        # that of the right one.
+        self._offers: dict[tuple[int, OutputKey], Offer] = {}
+        self._offer_counts: Counter[int] = Counter()  # by connection
+        self._false_counts: Counter[int] = Counter()
+        self._overfull: set[int] = set()  # connections with offers that were left out
         self._active: dict[OutputKey, SpoolTransfer] = {}
         self._wake = asyncio.Event()
         # One thread writes to disk. Chunks that arrive during a write are written together next.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
 
+    def receive_offer(self, offer: Offer) -> None:
+        """Add an offer of an agent, unless too many of its offers wait.
+
+        The others are not lost: the agent keeps the output, and offers it again on its next
+        connection. To close this one instead would keep the machine from all jobs.
+        """
+        connection, name = offer.peer.connection_id, offer.peer.name
+        if self._offer_counts[connection] < _MAX_OFFERS:
+            self.add_offer(offer)
+        elif connection not in self._overfull:
+            self._overfull.add(connection)
+            log.warning(
+                "%s offers the output of more than %d streams; the others are fetched when it "
+                "connects again",
+                name,
+                _MAX_OFFERS,
+                extra={"machine": name},
+            )
+
     def add_offer(self, offer: Offer) -> None:
+        key = (offer.peer.connection_id, offer.key)
         if not offer.peer.is_closing:
-            self._offers[offer.key] = offer
+            if key not in self._offers:
+                self._offer_counts[key[0]] += 1
+            self._offers[key] = offer
             self._wake.set()
 
     def drop_connection(self, connection_id: int) -> None:
-        for offer in list(self._offers.values()):
-            if offer.peer.connection_id == connection_id:
-                del self._offers[offer.key]
+        if self._offer_counts.pop(connection_id, 0):
+            for each in [each for each in self._offers if each[0] == connection_id]:
+                del self._offers[each]
+        self._false_counts.pop(connection_id, None)
+        self._overfull.discard(connection_id)
+
+    def _take_offer(self, key: tuple[int, OutputKey]) -> Offer:
+        self._offer_counts[key[0]] -= 1
+        return self._offers.pop(key)
 
     async def run(self) -> None:
         try:
+            # Start the thread now. Later the process may have too many threads, or no memory.
+            await self._run_in_thread(len, ())
             while True:
                 await self._wake.wait()
                 self._wake.clear()
@@ -106,15 +145,21 @@ class OutputCollector:
 
     async def _start_transfers(self) -> None:
         free = MAX_TRANSFERS - len(self._active)
-        keys = [key for key in self._offers if key not in self._active][:free]
-        if not keys:
+        chosen: dict[OutputKey, tuple[int, OutputKey]] = {}
+        for each in self._offers:
+            if len(chosen) >= free:
+                break  # without a look at the others, of which there may be many
+            if each[1] not in self._active:
+                chosen.setdefault(each[1], each)
+        if not chosen:
             return
-        offers = [self._offers.pop(key) for key in keys]
+        offers = [self._take_offer(each) for each in chosen.values()]
         try:
-            machines = await self._find_machines([(key.job, key.n) for key in keys])
-        except MythJobsError as error:
-            # The store is unavailable: try the offers again later. Until then no output is lost,
-            # because agents keep output until the master has acknowledged it.
+            machines = await self._find_machines([(each.key.job, each.key.n) for each in offers])
+        except (MythJobsError, RuntimeError) as error:
+            # The store is unavailable, or a thread for the read cannot be started: try the offers
+            # again later. Until then no output is lost, because agents keep output until the
+            # master has acknowledged it.
             for offer in offers:
                 self._retry_later(offer, error)
             return
@@ -137,21 +182,21 @@ class OutputCollector:
         machine_id = machines.get((key.job, key.n))
         if machine_id is None:
             # The job was pruned or the store restored: nobody can request this output any more.
-            log.info(
-                "%s may delete the output of unknown job %d",
-                peer.name,
-                key.job,
-                extra={"machine": peer.name, "job": key.job},
-            )
+            self._log_false(offer, logging.INFO, "%s may delete the output of unknown job %d%s")
             peer.send(m.OutputKept(*key))
         elif machine_id != peer.machine_id:
-            log.warning(
-                "%s offered output of job %d, which ran elsewhere",
-                peer.name,
-                key.job,
-                extra={"machine": peer.name, "job": key.job},
-            )
+            what = "%s offered output of job %d, which ran elsewhere%s"
+            self._log_false(offer, logging.WARNING, what)
         return machine_id == peer.machine_id
+
+    def _log_false(self, offer: Offer, level: int, what: str) -> None:
+        name, job, connection = offer.peer.name, offer.key.job, offer.peer.connection_id
+        if offer.peer.is_closing:
+            return
+        self._false_counts[connection] += 1
+        if (count := self._false_counts[connection]) <= _MAX_LOGGED:
+            more = "; others of this connection are not logged" if count == _MAX_LOGGED else ""
+            log.log(level, what, name, job, more, extra={"machine": name, "job": job})
 
     def _open_files(self, offers: list[Offer]) -> list[PartialFile | OSError | None]:
         opened: list[PartialFile | OSError | None] = []
@@ -239,9 +284,11 @@ class OutputCollector:
 
     def _retry_later(self, offer: Offer, error: Exception) -> None:
         log.warning(
-            "cannot store output of job %d, will retry: %s",
+            "cannot collect output of job %d into %s, trying again in %g s: %s",
             offer.key.job,
-            error,
+            self._spool.path(offer.key),
+            RETRY_S,
+            getattr(error, "strerror", None) or error,
             extra={"job": offer.key.job},
         )
         asyncio.get_running_loop().call_later(RETRY_S, self.add_offer, offer)

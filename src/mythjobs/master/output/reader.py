@@ -115,7 +115,7 @@ class OutputReader:
 
     def receive_offer(self, peer: TransferPeer, offer: m.OutputOffer) -> None:
         key = OutputKey(offer.job, offer.n, offer.stream)
-        self._collector.add_offer(Offer(key, peer, offer.kept))
+        self._collector.receive_offer(Offer(key, peer, offer.kept))
 
     def receive_chunk(self, peer: TransferPeer, chunk: OutputChunk) -> None:
         self._transfers.receive(peer.connection_id, chunk)
@@ -147,12 +147,10 @@ class OutputReader:
         if window is not None and (window.written <= offset or window.dropped == window.written):
             return RequestedOutput(attempt.n, window.dropped, 0, _stream_nothing())
         format_pieces = _make_frames if framed else _drop_positions
-        if window is not None and (
-            attempt.data or await asyncio.to_thread(self._spool.contains, key)
-        ):
-            length = window.head + window.tail - window.place(offset)[0]
-            chunks = format_pieces(self._stream_kept(attempt, key, window, offset))
-            return RequestedOutput(attempt.n, window.dropped, None if framed else length, chunks)
+        if kept := await self._find_kept(attempt, key):
+            length = kept.head + kept.tail - kept.place(offset)[0]
+            chunks = format_pieces(self._stream_kept(attempt, key, kept, offset))
+            return RequestedOutput(attempt.n, kept.dropped, None if framed else length, chunks)
         self._find_peer(attempt, job)
         chunks = format_pieces(self._stream_from_agent(attempt, key, offset, follow))
         if not follow:
@@ -187,6 +185,8 @@ class OutputReader:
                     lines.add(data)
         data = lines.get()
         dropped = window and (window.dropped if len(data) > window.tail else 0)
+        if window is not None and found.dropped not in (None, window.dropped):
+            dropped = found.dropped  # the spool has lost the last lines
         return RequestedOutput(attempt.n, dropped, len(data), _stream_bytes(data), end)
 
     async def find_sizes(self, job: int, n: int) -> list[int]:
@@ -228,17 +228,23 @@ class OutputReader:
             window = attempt.window(key.stream)
             if window is not None and window.written <= offset:
                 return
-            if window is None or not (
-                bool(attempt.data) or await asyncio.to_thread(self._spool.contains, key)
-            ):
+            if not (kept := await self._find_kept(attempt, key)):
                 raise Unreachable(
                     f"cannot read output of job {key.job}: machine {attempt.machine} does not "
                     "have it now; try again in a moment"
                 )
-            async with aclosing(self._stream_kept(attempt, key, window, offset)) as rest:
+            async with aclosing(self._stream_kept(attempt, key, kept, offset)) as rest:
                 async for position, data in rest:
                     yield position, data
             return
+
+    async def _find_kept(self, attempt: AttemptOutput, key: OutputKey) -> OutputWindow | None:
+        """Return the window of the bytes of a stream that store or spool have, None if they have
+        none, or if the attempt has not ended."""
+        window = attempt.window(key.stream)
+        if window is None or attempt.data:
+            return window
+        return await asyncio.to_thread(self._spool.find_window, key, window)
 
     def _start_transfer(
         self, peer: TransferPeer, key: OutputKey, offset: int, follow: bool
@@ -257,7 +263,7 @@ class OutputReader:
         if attempt.data:
             chunks = _stream_bytes(attempt.data[key.stream - 1][at:])
         else:
-            chunks = self._stream_from_spool(key, at)
+            chunks = self._stream_from_spool(key, at, window.head + window.tail - at)
         async with aclosing(chunks):
             async for data in chunks:
                 left = data
@@ -268,8 +274,10 @@ class OutputReader:
                     yield (at if at <= window.head else at + window.dropped), left[:size]
                     left = left[size:]
 
-    async def _stream_from_spool(self, key: OutputKey, at: int) -> AsyncGenerator[bytes, None]:
-        chunks = self._spool.read_chunks(key, at)
+    async def _stream_from_spool(
+        self, key: OutputKey, at: int, size: int
+    ) -> AsyncGenerator[bytes, None]:
+        chunks = self._spool.read_chunks(key, at, size)
         while data := await asyncio.to_thread(next, chunks, b""):
             yield data
 

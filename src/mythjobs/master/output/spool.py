@@ -6,6 +6,7 @@ An interrupted copy of a file can be resumed; complete files are synced in group
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from mythjobs.config import files
+from mythjobs.model.output_window import OutputWindow
+
+log = logging.getLogger(__name__)
 
 READ_BYTES: Final = 256 * 1024
 # From this number of files on, one syncfs replaces an fsync of each. One fsync of a small new
@@ -66,8 +70,20 @@ class OutputSpool:
     def path(self, key: OutputKey) -> Path:
         return self._root / str(key.job // 1000) / f"{key.job}.{key.n}.{key.stream}"
 
-    def contains(self, key: OutputKey) -> bool:
-        return self.path(key).exists()
+    def find_window(self, key: OutputKey, window: OutputWindow) -> OutputWindow | None:
+        """Return the window of the bytes that the spool has of a stream, None if it has no file.
+
+        Less than `window` is left of a damaged file. The tail counts as lost then.
+        """
+        try:
+            size = self.path(key).stat().st_size
+        except FileNotFoundError:
+            return None
+        expected = window.head + window.tail
+        if size >= expected:
+            return window
+        log.error("%s has %d of %d bytes: its disk has lost them", self.path(key), size, expected)
+        return OutputWindow(window.written, min(size, window.head), 0)
 
     def open_partial(self, key: OutputKey, kept_bytes: int) -> PartialFile | None:
         """Open a stream's partial file, which may have bytes from an earlier connection.
@@ -98,11 +114,13 @@ class OutputSpool:
         for directory in {partial.path.parent for partial in partials}:
             files.sync_directory(directory)
 
-    def read_chunks(self, key: OutputKey, at: int) -> Iterator[bytes]:
-        """Yield a file's bytes from offset `at`. Raises FileNotFoundError if it does not exist."""
+    def read_chunks(self, key: OutputKey, at: int, size: int) -> Iterator[bytes]:
+        """Yield `size` bytes of a file from offset `at`. Raises FileNotFoundError if it does not
+        exist."""
         with open(self.path(key), "rb", buffering=0) as file:
             file.seek(at)
-            while data := file.read(READ_BYTES):
+            while data := file.read(min(READ_BYTES, size)):
+                size -= len(data)
                 yield data
 
     def discard_partial(self, key: OutputKey) -> None:

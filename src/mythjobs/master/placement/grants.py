@@ -22,6 +22,7 @@ from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import JobState
 from mythjobs.model.limits import Limits
 from mythjobs.model.path_map import translate_path
+from mythjobs.model.units import MAX_DURATION_S
 from mythjobs.model.window import Hours
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.lease_timing import DEFAULT_LEASE_S, start_window_s
@@ -293,6 +294,9 @@ def build_run(
     if command.name == RUN:
         adhoc = msgspec.json.decode(arguments, type=AdHocRun)
         walls = [each for each in (adhoc.wall_s, common.wall_s) if each is not None]
+        if walls:
+            # The store of an older master may have longer ones, at which the agent disconnects.
+            walls.append(MAX_DURATION_S)
         return msgspec.structs.replace(
             common,
             argv=adhoc.argv,
@@ -300,6 +304,7 @@ def build_run(
             bare_env=True,
             cwd=adhoc.cwd,
             progress=adhoc.progress,
+            best_effort=adhoc.best_effort,
             wall_s=min(walls, default=None),
             paths=[] if tells_paths else None,
         )

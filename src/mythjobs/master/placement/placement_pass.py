@@ -345,5 +345,5 @@ def list_running(state: MasterState, units_of: Callable[[int], Units]) -> Iterat
     freed = state.placement.freed_by_freeze
     for machine in state.machines.values():
         for live in machine.live_attempts.values():
-            units = units_in_use(units_of(live.class_id), freed, frozen=machine.is_frozen(live))
+            units = units_in_use(units_of(live.class_id), freed, is_frozen=machine.is_frozen(live))
             yield RunningAttempt(machine.machine_id, live.command_id, units)

@@ -7,7 +7,7 @@ from typing import Final
 
 from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.master.schedule_state import OpenTick, ScheduleState
-from mythjobs.master.schedules.handlers import find_schedule, store_state, usable
+from mythjobs.master.schedules.handlers import find_last_jobs, find_schedule, store_state, usable
 from mythjobs.master.schedules.requests import BackfillSchedule, BackfillTick
 from mythjobs.master.schedules.tick_submit import find_targets, submit_for_tick
 from mythjobs.master.turn_context import TurnContext
@@ -35,7 +35,7 @@ def backfill_schedule(turn: TurnContext, request: BackfillSchedule) -> list[Back
     with_job = {(each.tick_ms, each.machine_id): each.job_id for each in rows if each.job_id}
     results: list[BackfillTick] = []
     new: list[TickRow] = []
-    last_job: dict[int, int] = {each.machine_id: each.job_id for each in state.open}
+    last = find_last_jobs(turn, state)
     for tick in found:
         for machine in find_targets(turn, schedule):
             machine_id = machine.machine_id if machine and schedule.where == EACH_MACHINE else 0
@@ -48,16 +48,17 @@ def backfill_schedule(turn: TurnContext, request: BackfillSchedule) -> list[Back
             if request.dry_run:
                 results.append(BackfillTick(tick.at_ms, "to submit"))
                 continue
-            has_earlier = schedule.overlap != "allow" and machine_id in last_job
-            after = [last_job[machine_id]] if has_earlier else []
-            # The hours of a past tick are over; its job may start at any time.
+            after = [] if schedule.overlap == "allow" else last.get(machine_id, [])
+            # The hours of a past tick are over; its job may start at any time, as it waits for the
+            # jobs before it.
             now = TickDecision(tick._replace(until_ms=None), None)
+            anytime = replace(schedule, start_within_s=None)
             try:
-                job_id, _ = submit_for_tick(turn, state, schedule, now, machine, machine_id, after)
+                job_id, _ = submit_for_tick(turn, state, anytime, now, machine, machine_id, after)
             except MythJobsError as error:
                 results.append(BackfillTick(tick.at_ms, "refused", None, error.sentence))
                 continue
-            last_job[machine_id] = job_id
+            last[machine_id] = [job_id]
             results.append(BackfillTick(tick.at_ms, "submitted", job_id))
             new.append(
                 TickRow(

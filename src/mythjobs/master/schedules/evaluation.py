@@ -38,6 +38,8 @@ from mythjobs.store.writes import schedules, ticks
 
 # Number of ticks that are always examined, because catch-up may include them.
 _MIN_KEPT: Final = 1
+# Maximum number of times that MAX_EXAMINED ticks are decided before a change.
+_MAX_STEPS: Final = 100
 
 
 def run_schedules(turn: TurnContext, *, all_open: bool) -> None:
@@ -67,6 +69,21 @@ def run_schedules(turn: TurnContext, *, all_open: bool) -> None:
     next_ms = turn.state.schedules.due_ms
     if next_ms is not None:
         turn.state.schedule_turn(next_ms)
+
+
+def evaluate_before_change(turn: TurnContext, state: ScheduleState) -> ScheduleState:
+    """Decide the ticks that are due when a user changes a schedule, as if the change came later.
+
+    Such ticks have waited for a turn, or the master was not running. Return the new state.
+    """
+    for _ in range(_MAX_STEPS):
+        if state.schedule is None or state.next_ms is None or state.next_ms > turn.now.wall_ms:
+            break
+        turn.working_on = Unit("schedule", state.schedule_id)
+        state = _evaluate(turn, state, turn.state.schedule_clocks)
+        turn.working_on = None
+    _store_state(turn, state)
+    return state
 
 
 def _store_state(turn: TurnContext, state: ScheduleState) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import defaultdict
 from dataclasses import replace
 from typing import Final
 
@@ -13,6 +14,7 @@ from mythjobs.master.notify.handlers import end_notifications
 from mythjobs.master.requests import SubmitJob
 from mythjobs.master.schedule_state import OpenTick, ScheduleState, schedule_from_row
 from mythjobs.master.schedules import requests
+from mythjobs.master.schedules.evaluation import evaluate_before_change
 from mythjobs.master.schedules.tick_submit import find_targets
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.contradictions import new_schedule_from_table
@@ -21,7 +23,7 @@ from mythjobs.model.tick import TickOutcome, tick_key
 from mythjobs.model.zone import to_local
 from mythjobs.protocol.requests import Dependency, Submit
 from mythjobs.scheduler.ticks import check_when, next_tick_ms
-from mythjobs.store.writes import schedules, ticks
+from mythjobs.store.writes import dependencies, schedules, ticks
 from mythjobs.store.writes.ticks import NOT_OF_CALENDAR, TickRow
 
 MAX_SCHEDULES: Final = 1000
@@ -80,7 +82,12 @@ def define_schedule(turn: TurnContext, request: requests.DefineSchedule) -> bool
         if _is_same(found.definition, definition):
             return False
         new_schedule_from_table(definition)
-        schedules.redefine(turn.tx, current.schedule_id, definition, at_ms=now_ms)
+        current = evaluate_before_change(turn, current)
+        # Of an unusable definition no tick was decided: the new one makes up for those since.
+        cursor_ms = current.cursor_ms if current.schedule is None else now_ms
+        schedules.redefine(
+            turn.tx, current.schedule_id, definition, at_ms=now_ms, cursor_ms=cursor_ms
+        )
         row = schedules.find(turn.tx, schedule.name) or found
     state = schedule_from_row(row, known.zone)
     if current is not None:
@@ -90,9 +97,9 @@ def define_schedule(turn: TurnContext, request: requests.DefineSchedule) -> bool
 
 
 def store_state(turn: TurnContext, state: ScheduleState) -> None:
-    turn.state.schedules = turn.state.schedules.with_schedule(state)
-    if turn.state.schedule_clocks is None:
+    if not turn.state.schedules.by_id and turn.state.schedule_clocks is None:
         turn.state.schedule_clocks = turn.now
+    turn.state.schedules = turn.state.schedules.with_schedule(state)
     if (due_ms := state.due_ms) is not None:
         turn.state.schedule_turn(due_ms)
 
@@ -140,6 +147,7 @@ def pause_schedule(turn: TurnContext, request: requests.PauseSchedule) -> bool:
         end = turn.format_time(until_ms)
         raise BadRequest(f"the end of the pause, {end}, is in the past; give a later time")
     _check_reason(reason, paused=request.on)
+    state = evaluate_before_change(turn, state)
     schedules.set_pause(
         turn.tx, state.schedule_id, paused=request.on, until_ms=until_ms, reason=reason
     )
@@ -167,20 +175,19 @@ def run_now(turn: TurnContext, request: requests.RunSchedule) -> list[int]:
     schedule = usable(state)
     at_ms = _free_instant_ms(turn, state)
     ids: list[int] = []
-    waiting = {each.machine_id: each.job_id for each in state.open}
+    last = find_last_jobs(turn, state)
     targets = find_targets(turn, schedule)
     if targets == [None] and (schedule.machine or schedule.where == EACH_MACHINE):
         raise Conflict(f"no machine is allowed to run {schedule.command}")
-    if schedule.overlap == "skip" and waiting:
-        live = min(waiting.values())
+    if schedule.overlap == "skip" and state.open:
+        live = min(each.job_id for each in state.open)
         raise Conflict(
             f"job {live} of {state.name} has not ended; wait for it (`mythjobs wait {live}`), "
             "or cancel it"
         )
     for machine in targets:
         machine_id = machine.machine_id if machine and schedule.where == EACH_MACHINE else 0
-        earlier = waiting.get(machine_id)
-        after = [] if earlier is None or schedule.overlap == "allow" else [earlier]
+        after = [] if schedule.overlap == "allow" else last.get(machine_id, [])
         submit = Submit(
             schedule.command,
             dict(schedule.arguments),
@@ -190,7 +197,7 @@ def run_now(turn: TurnContext, request: requests.RunSchedule) -> list[int]:
             comment=f"{schedule.name}, run now",
             machine="" if machine is None else machine.name,
         )
-        job_id, _ = submit_job(turn, SubmitJob(submit, request.submitter))
+        job_id, _ = submit_job(turn, SubmitJob(submit, request.submitter, is_serial=True))
         ids.append(job_id)
         state = replace(state, open=(*state.open, OpenTick(job_id, at_ms, machine_id, 1)))
         ticks.add(
@@ -204,6 +211,17 @@ def run_now(turn: TurnContext, request: requests.RunSchedule) -> list[int]:
         )  # fmt: skip
     store_state(turn, state)
     return ids
+
+
+def find_last_jobs(turn: TurnContext, state: ScheduleState) -> dict[int, list[int]]:
+    """Return the jobs that another job has to wait for, by the machine of their ticks.
+
+    With them it waits for all jobs that have not ended.
+    """
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for each in state.open:
+        found[each.machine_id].append(each.job_id)
+    return {key: dependencies.find_last(turn.tx, each) for key, each in found.items()}
 
 
 def _free_instant_ms(turn: TurnContext, state: ScheduleState) -> int:

@@ -21,7 +21,7 @@ from mythjobs.protocol.requests import Dependency, Submit
 from mythjobs.scheduler.cadence import Cadence, PastTick, measure_cadence
 from mythjobs.scheduler.catch_up import latest_start_ms
 from mythjobs.scheduler.ticks import Tick, iterate_ticks
-from mythjobs.store.writes import schedules, ticks
+from mythjobs.store.writes import dependencies, schedules, ticks
 from mythjobs.store.writes.ticks import JobEnd, TickRow
 
 # Number of rows that the cadence is computed from.
@@ -94,7 +94,7 @@ def _submit_again(
 ) -> OpenTick | None:
     """Submit a further job for a tick whose job has failed; None if it has no retries left.
 
-    left: ticks whose jobs have not ended. The further job waits for all of them.
+    left: ticks whose jobs have not ended. The further job runs after all of them.
     """
     schedule = state.schedule
     if schedule is None or job.state != JobState.FAILED or tick.tries > schedule.failures:
@@ -102,7 +102,7 @@ def _submit_again(
     machine = turn.state.machines.get(tick.machine_id)
     start_ms = turn.now.wall_ms + round(1000 * schedule.backoff_s)
     waiting = [each.job_id for each in left if each.machine_id == tick.machine_id]
-    after = [] if schedule.overlap == "allow" else waiting
+    after = [] if schedule.overlap == "allow" else dependencies.find_last(turn.tx, waiting)
     submit = Submit(
         schedule.command,
         dict(schedule.arguments),
@@ -116,7 +116,7 @@ def _submit_again(
         machine=schedule.machine if machine is None else machine.name,
     )
     try:
-        job_id, _ = submit_job(turn, SubmitJob(submit, state.submitter))
+        job_id, _ = submit_job(turn, SubmitJob(submit, state.submitter, is_serial=True))
     except MythJobsError as error:
         # The hours end before that start, or the command was changed or removed: no further job.
         reason = f"{job.reason}; not tried again: {error.sentence}"

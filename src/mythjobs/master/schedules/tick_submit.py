@@ -29,6 +29,7 @@ from mythjobs.scheduler.catch_up import (
     start_offset_ms,
 )
 from mythjobs.scheduler.ticks import next_tick_ms
+from mythjobs.store.writes import dependencies
 
 
 def submit_tick(
@@ -84,9 +85,7 @@ def _submit_one(
             sentence = f"job {earlier[0].job_id} of an earlier tick had not ended"
             log.add_without_job(at_ms, TickOutcome.OVERLAPPED, sentence, machine_id=machine_id)
             return state
-        # All of them: the last one may be cancelled, by its deadline or by a user, while an
-        # earlier one still runs.
-        after = [each.job_id for each in earlier]
+        after = dependencies.find_last(turn.tx, [each.job_id for each in earlier])
     try:
         if machine is None and (schedule.machine or schedule.where == EACH_MACHINE):
             raise _no_machine(schedule)
@@ -144,7 +143,7 @@ def submit_for_tick(
         comment=f"{schedule.name}, {to_local(tick.at_ms, state.zone):%Y-%m-%d %H:%M %Z}",
         machine="" if machine is None else machine.name,
     )
-    job_id, _ = submit_job(turn, SubmitJob(submit, state.submitter))
+    job_id, _ = submit_job(turn, SubmitJob(submit, state.submitter, is_serial=True))
     next_ms = next_tick_ms(schedule.when, state.zone, tick.at_ms)
     return job_id, start_ms + late_after_ms(schedule, tick.at_ms, next_ms)
 

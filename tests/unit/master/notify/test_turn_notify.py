@@ -386,3 +386,13 @@ def test_after_the_clock_was_set_back_a_year_messages_go_on(master: Harness) -> 
     master.turn()
     master.advance(61)
     assert [title for _, title in messages(master)] == ["flag failed 2 times"]
+
+
+def test_the_result_of_a_message_that_was_replaced_changes_nothing(master: Harness) -> None:
+    master.define()
+    add_channel(master)
+    run_job(master, master.join())
+    master.request(r.RemoveChannel("mail"))
+    before = messages(master, "failed")
+    master.request(r.RecordDeliveries([r.DeliveryResult(1, 1, "", 0, 1, "")]))
+    assert messages(master, "failed") == before == [("", "flag failed")]

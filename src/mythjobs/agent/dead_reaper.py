@@ -10,15 +10,34 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from mythjobs.agent.core import outcome
 from mythjobs.agent.core.attempt import Key, OutputWindows
 from mythjobs.config.state import AgentDir
+from mythjobs.model.outcome import from_json
 from mythjobs.process.reaper.journal import JournalState, read_journal
 from mythjobs.process.reaper.output_file import stream_path
 from mythjobs.process.reaper.recovery import kill_leftovers
 from mythjobs.process.reaper.rmtree import remove_tree
+from mythjobs.protocol.numbers import Instant, Size
 
 log = logging.getLogger(__name__)
+
+
+class _EndRecord(msgspec.Struct):
+    """Types of the fields of an `ended` message that the agent passes on (docs/reaper.md)."""
+
+    outcome: dict[str, str | int | bool]
+    started_ms: Instant | None
+    ended_ms: Instant
+    usage: dict[str, float | int | bool]
+    output: list[tuple[Size, Size, Size]]
+    later: str = ""
+    data: list[str] = []
+    frozen_at_stop: list[str] = []
+    unenforced: list[str] = []
+    left: list[tuple[int, str]] = []
 
 
 class DeadReaper(NamedTuple):
@@ -40,6 +59,13 @@ def recover_reaper(
     journal = directory / "journal"
     _sync_file(journal)
     state = read_journal(journal)
+    for key in [key for key, ended in state.ended.items() if not _is_valid(ended)]:
+        # Nobody knows how the attempt ended: it counts as lost, like one without an end.
+        log.error(
+            "%s: the end of job %d.%d is damaged, so it is unknown; check the disk", journal, *key
+        )
+        del state.ended[key]
+        state.unfinished[key] = None
     lost = _kill_unfinished(state, boot_id, agent_dir.output, hung_pid)
     return DeadReaper(list(state.ended.values()), lost)
 
@@ -54,37 +80,20 @@ def remove_leftover_files(dead: DeadReaper, agent_dir: AgentDir, runtime: Path) 
                 os.unlink(parent / f"{job}.{n}.status")
 
 
-def delete_output(directory: Path, key: Key, output: OutputWindows) -> None:
-    for stream, (_, head, tail) in enumerate(output, 1):
-        path = stream_path(directory, *key, stream)
-        for file, size in ((path, head), (path + ".tail", tail)):
-            if size:
-                with suppress(FileNotFoundError):
-                    os.unlink(file)
-
-
-def find_unknown(directory: Path, known: set[Key]) -> list[str]:
-    """Return the paths in an output or scratch directory that belong to attempts not in `known`:
-    a crash left them behind."""
-    found = []
-    for name in os.listdir(directory):
-        job, n, *_ = [*name.split("."), "", ""]
-        if job.isdigit() and n.isdigit() and (int(job), int(n)) not in known:
-            found.append(str(directory / name))
-    return found
-
-
-def delete_trees(paths: Sequence[str]) -> None:
-    for path in paths:
-        if not remove_tree(path):
-            log.warning("cannot remove all of %s", path)
-
-
 def _sync_file(journal: Path) -> None:
     # Sync the dead reaper's journal before the agent reports ends from it: a power failure must not
     # lose an end that was reported.
     with suppress(FileNotFoundError), journal.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _is_valid(ended: Any) -> bool:
+    try:
+        msgspec.convert(ended, _EndRecord)
+        from_json(ended["outcome"])
+    except (msgspec.ValidationError, ValueError):
+        return False
+    return True
 
 
 def _kill_unfinished(

@@ -22,10 +22,14 @@ POLL_S: Final = 1.0
 
 
 class Join(NamedTuple):
-    """Result of a join: the machine's name at the master, and the address that answered."""
+    """Result of a join: the machine's name at the master, and the address that answered.
+
+    is_new: false if the machine had joined before.
+    """
 
     name: str
     endpoint: Endpoint
+    is_new: bool = True
 
 
 def join_with_token(state: StateDir, token: JoinToken, name: str) -> Join:
@@ -166,7 +170,8 @@ def _store(state: StateDir, joined: Any, endpoints: list[Endpoint], authority: b
         raise Unreachable(f"the master at {endpoints[0]} sent an incomplete answer") from None
     master = JoinedMaster([str(each) for each in endpoints], master_key, authority.decode())
     network.write_joined_master(state.agent, master)
-    return Join(name, endpoints[0])
+    # A master of an older version does not say whether the machine is new.
+    return Join(name, endpoints[0], joined.get("new", True) is not False)
 
 
 def _load_public_key(state: StateDir) -> str:

@@ -6,9 +6,10 @@ Starts and ends of attempts are in the journals of the reapers.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,14 +20,16 @@ import msgspec
 from mythjobs.agent.core.attempt import JournalSnapshot, Key
 from mythjobs.agent.core.lease_terms import (
     LeaseTerms,
-    hours_from_json,
-    terms_from_json,
+    TermsRecord,
+    hours_from_record,
     terms_to_json,
 )
 from mythjobs.agent.core.turn import WriteJournal
 from mythjobs.errors import StoreFailed
 from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.process.record_log import RecordLog, read_records
+from mythjobs.protocol.numbers import Number
+from mythjobs.protocol.run_spec import HoursSpec
 
 # Records that nothing waits for are written this long after the first of them. While jobs take a
 # millisecond, several share the cost of waking the thread and of a sync.
@@ -34,6 +37,30 @@ _GATHER_S: Final = 0.05
 # A journal above this size is rewritten with the live attempts only: at 3,000 jobs a second about
 # once a minute.
 _REWRITE_ABOVE_BYTES: Final = 4 * 2**20
+
+
+log = logging.getLogger(__name__)
+
+_Key = tuple[Number, Number]
+
+
+class _Control(msgspec.Struct, array_like=True):
+    is_drained: bool = False
+    is_paused: bool = False
+    until_ms: Number | None = None
+
+
+class _Record(msgspec.Struct):
+    """A line of the journal. Fields that a newer version added are ignored."""
+
+    boot: str = ""
+    grant: list[TermsRecord] = []
+    lease: list[tuple[Number, Number, Number]] = []
+    hours: list[tuple[Number, Number, HoursSpec | None]] = []
+    never: list[_Key] = []
+    lost: list[_Key] = []
+    control: _Control | None = None
+    over: list[_Key] = []
 
 
 def read_journal(path: Path, boot_id: str) -> JournalSnapshot:
@@ -45,35 +72,51 @@ def read_journal(path: Path, boot_id: str) -> JournalSnapshot:
 
 
 def replay_records(records: Iterable[dict[str, Any]], boot_id: str) -> JournalSnapshot:
-    """Return the state that results from the records of a journal."""
+    """Return the state that results from the records of a journal. Damaged records are skipped."""
     granted: dict[Key, LeaseTerms] = {}
     never_start: dict[Key, None] = {}
     maybe_started: set[Key] = set()
     control = NO_CONTROL
     boot = boot_id
-    for record in records:
-        boot = record.get("boot", boot)
-        for job, n, *terms in record.get("grant", ()):
-            granted[job, n] = terms_from_json(terms)
-        for job, n, end_ms in record.get("lease", ()):
+    for record in _convert_records(records):
+        boot = record.boot or boot
+        for each in record.grant:
+            granted[each.job, each.n] = each.to_terms()
+        for job, n, end_ms in record.lease:
             if (job, n) in granted:
                 granted[job, n] = granted[job, n]._replace(end_ms=end_ms)
-        for job, n, hours in record.get("hours", ()):
+        for job, n, hours in record.hours:
             if (job, n) in granted:
-                granted[job, n] = granted[job, n]._replace(hours=hours_from_json(hours))
-        for job, n in record.get("never", ()):
-            granted.pop((job, n), None)
-            never_start[job, n] = None
-        maybe_started |= {(job, n) for job, n in record.get("lost", ())}
-        if "control" in record:
-            control = MachineControl(*record["control"][: len(MachineControl._fields)])
-        for job, n in record.get("over", ()):
-            granted.pop((job, n), None)
-            never_start.pop((job, n), None)
+                granted[job, n] = granted[job, n]._replace(hours=hours_from_record(hours))
+        for key in record.never:
+            granted.pop(key, None)
+            never_start[key] = None
+        maybe_started.update(record.lost)
+        if record.control is not None:
+            control = MachineControl(*msgspec.structs.astuple(record.control))
+        for key in record.over:
+            granted.pop(key, None)
+            never_start.pop(key, None)
     # After a restart of the machine every granted attempt may have been started, even if its
     # reaper's journal has no start record: that record is not synced to disk.
     maybe_started = maybe_started & granted.keys() if boot == boot_id else set(granted)
     return JournalSnapshot(granted, list(never_start), maybe_started, control)
+
+
+def _convert_records(records: Iterable[dict[str, Any]]) -> Iterator[_Record]:
+    damaged: list[str] = []
+    for record in records:
+        try:
+            yield msgspec.convert(record, _Record)
+        except msgspec.ValidationError as error:
+            damaged.append(str(error))
+    if damaged:
+        log.error(
+            "%d records of the agent's journal are damaged and skipped, the first: %s; check the "
+            "disk",
+            len(damaged),
+            damaged[0],
+        )
 
 
 def encode_journal(snapshot: JournalSnapshot, boot_id: str) -> bytes:
@@ -140,7 +183,11 @@ class AgentJournal:
         self._rewrite_token = 0
         self._inbox: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._log = RecordLog(path)
-        self._log.rewrite(encode_journal(snapshot(), boot_id))
+        try:
+            self._log.rewrite(encode_journal(snapshot(), boot_id))
+        except OSError as error:
+            error.filename = str(path)  # write(2) and fsync(2) name no file
+            raise
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 import ssl
 from typing import Final, Protocol
 
 from websockets.exceptions import WebSocketException
 
+from mythjobs.agent.connection_history import STABLE_S, ConnectionHistory
 from mythjobs.agent.handshake import AgentIdentity, build_hello, verify_welcome
 from mythjobs.agent.master_address import (
     HANDSHAKE_S,
@@ -26,13 +26,11 @@ from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
 
 _MAX_UNANSWERED: Final = 3
-# The first _FAST_RETRIES attempts to connect follow each other at _FAST_RETRY_S, because `mythjobs
-# up` starts master and agent together. Later the interval grows to _MAX_RETRY_S, so that attempts
-# cost little while the master is down for hours.
-_FAST_RETRIES: Final = 25
-_FAST_RETRY_S: Final = 0.2
-_MAX_RETRY_S: Final = 5.0
-_MAX_NETWORK_RETRY_S: Final = 30.0
+# Longest part of a cause that is logged: some of it comes from the master.
+_MAX_CAUSE: Final = 500
+_NO_MORE: Final = f"; the next ones that last less than {STABLE_S:g} s are not logged"
+_CANNOT_CONNECT: Final = "cannot connect to the master"
+_VIOLATED: Final = "connection closed, as the master violated the protocol"
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +59,7 @@ class MasterLink:
         self._socket: MasterSocket | None = None
         self._is_sending = self._is_asked_again = False
         self._alarm: asyncio.TimerHandle | None = None
+        self._history = ConnectionHistory()
         self.is_connected = False
 
     def send_pending(self) -> None:
@@ -100,40 +99,59 @@ class MasterLink:
     async def run(self) -> None:
         """Keep a connection to the master until cancelled. Log a failure to connect only if its
         cause differs from the one logged last."""
-        failures = 0
-        logged = ""
+        history, loop = self._history, asyncio.get_running_loop()
         while True:
             address = find_master(self._state)
+            cause, is_violation = "", False
             try:
-                await self._connect(address, failures)
-                failures, logged = 0, ""
+                await self._connect(address)
+            except asyncio.CancelledError:
+                self._on_disconnected(is_logged=False)  # the agent ends, and does not reconnect
+                raise
             except (OSError, TimeoutError, ProtocolError, WebSocketException) as error:
-                if self.is_connected:
-                    failures, logged = 0, ""
-                if (cause := _describe(error, address)) != logged:
-                    log.warning("cannot connect to the master: %s", logged := cause)
+                is_violation = self.is_connected and isinstance(error, ProtocolError)
+                what = _VIOLATED if is_violation else _CANNOT_CONNECT
+                cause = f"{what}: {_describe(error, address)[:_MAX_CAUSE]}"
             finally:
-                self._on_disconnected()
-            await asyncio.sleep(choose_retry_delay_s(failures, address.is_local))
-            failures += 1
+                logs_end = history.logs_connection
+                is_new_cause = history.record_end(loop.time(), cause, is_violation=is_violation)
+                if is_new_cause:
+                    log.warning("%s", cause)
+                self._on_disconnected(logs_end)
+            await asyncio.sleep(history.take_delay_s(address.is_local))
 
-    def _on_disconnected(self) -> None:
+    def _on_disconnected(self, is_logged: bool) -> None:
         if self.is_connected:
             self.is_connected = False
             self._handler.on_disconnected()
-            log.warning("connection to the master lost; jobs keep running, reconnecting")
+            if is_logged:
+                log.warning(
+                    "connection to the master lost; jobs keep running, reconnecting%s",
+                    _NO_MORE if self._history.was_last_logged else "",
+                )
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
 
-    async def _connect(self, address: MasterAddress, failures: int) -> None:
-        async with address.connect(failures) as socket:
+    async def _connect(self, address: MasterAddress) -> None:
+        async with address.connect(self._history.failures) as socket:
             async with asyncio.timeout(HANDSHAKE_S):
                 welcome = await self._handshake(socket, address)
             self.is_connected = True
-            log.info("connected to the master as machine %d", welcome.machine_id)
-            self._handler.on_connected(welcome)
-            await self._serve(socket, welcome.heartbeat_s)
+            loop = asyncio.get_running_loop()
+            self._history.record_begin(loop.time())
+            if self._history.logs_connection:
+                _log_connected(welcome)
+            stable = loop.call_later(STABLE_S, self._on_stable, welcome)
+            try:
+                self._handler.on_connected(welcome)
+                await self._serve(socket, welcome.heartbeat_s)
+            finally:
+                stable.cancel()
+
+    def _on_stable(self, welcome: m.Welcome) -> None:
+        if self._history.record_stable():
+            _log_connected(welcome)
 
     async def _handshake(self, socket: MasterSocket, address: MasterAddress) -> m.Welcome:
         challenge = codec.decode_handshake(await socket.receive_message())
@@ -194,15 +212,8 @@ class MasterLink:
         self.send_pending()
 
 
-def choose_retry_delay_s(failures: int, is_local: bool) -> float:
-    """Return how long to wait before connecting again. failures: since the last connection."""
-    if not is_local:
-        # Full jitter: the agents of a master that starts again must not all connect at once.
-        return random.uniform(0.1, min(2.0 ** min(failures + 1, 10), _MAX_NETWORK_RETRY_S))
-    if failures < _FAST_RETRIES:
-        return _FAST_RETRY_S
-    steps = min(failures - _FAST_RETRIES + 1, 20)
-    return min(_FAST_RETRY_S * 1.5**steps, _MAX_RETRY_S) * random.uniform(0.7, 1.0)
+def _log_connected(welcome: m.Welcome) -> None:
+    log.info("connected to the master as machine %d", welcome.machine_id)
 
 
 def _describe(error: Exception, address: MasterAddress) -> str:

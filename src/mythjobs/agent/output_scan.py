@@ -4,9 +4,11 @@ failed ones for the command's regular expression `retry.later`."""
 from __future__ import annotations
 
 import base64
+import gc
 import logging
 import re
 import signal
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -33,6 +35,8 @@ _SUCCESS: Final = {"kind": "exited", "code": 0}
 # Limit of one search with an author's regular expression. It is CPU time rather than wall time, so
 # that load on the machine does not make searches fail.
 _SEARCH_CPU_S: Final = 0.1
+# A timer of 0 would never expire.
+_MIN_TIMER_S: Final = 0.001
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +190,20 @@ def limit_search() -> Iterator[None]:
     side effects. The package `regex` has timeouts, but is slower per line and reads `x{e}` as
     fuzzy matching.
     """
-    before = signal.signal(signal.SIGVTALRM, _raise_timeout)
+    begin_s = time.thread_time()
+
+    def check_time(*_: object) -> None:
+        # The timer measures all threads (setitimer(2)), and others may hash input files meanwhile.
+        left_s = _SEARCH_CPU_S - (time.thread_time() - begin_s)
+        if left_s <= 0:
+            raise SearchTimeout
+        signal.setitimer(signal.ITIMER_VIRTUAL, max(left_s, _MIN_TIMER_S))
+
+    # A garbage collection would count as search, and takes longer than the limit in a process with
+    # many objects. An exception that arises in a finalizer there would be lost.
+    was_collecting = gc.isenabled()
+    gc.disable()
+    before = signal.signal(signal.SIGVTALRM, check_time)
     try:
         signal.setitimer(signal.ITIMER_VIRTUAL, _SEARCH_CPU_S)
         try:
@@ -195,7 +212,5 @@ def limit_search() -> Iterator[None]:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     finally:
         signal.signal(signal.SIGVTALRM, before)
-
-
-def _raise_timeout(*_: object) -> None:
-    raise SearchTimeout
+        if was_collecting:
+            gc.enable()

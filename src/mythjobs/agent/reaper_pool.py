@@ -64,6 +64,8 @@ class _Reaper:
         self.dead = asyncio.Event()
         # Set once the reaper is dead, or was killed because it hung: no attempt may start in it.
         self.unusable = asyncio.Event()
+        # Why the reaper cannot write its journal, from its last `pong`; "" if it can.
+        self.journal_error = ""
         # The reaper's pid if it was killed because it hung; otherwise 0.
         self.hung_pid = 0
         # File descriptor of a dead reaper's lock file, whose lock the agent holds until the master
@@ -95,7 +97,8 @@ class ReaperPool:
     async def adopt_existing(self) -> None:
         """Wait until every existing reaper has sent its hello or has been recovered."""
         for directory in sorted(self._agent_dir.reapers.iterdir()):
-            self._track(directory)
+            if directory.is_dir():
+                self._track(directory)
         adopted = list(self._reapers.values())
         for reaper in adopted:
             await reaper.known.wait()
@@ -164,7 +167,8 @@ class ReaperPool:
                 reaper.lock = -1
 
     def pids(self) -> list[str]:
-        return [str(each.identity["pid"]) for each in self._reapers.values() if each.connection]
+        """Return the pids of connected reapers, also of one that has not sent its hello yet."""
+        return [str(e.connection.peer_pid) for e in self._reapers.values() if e.connection]
 
     async def _launch(self) -> _Reaper | None:
         directory = self._agent_dir.reapers / f"{__version__}-{secrets.token_hex(4)}"
@@ -264,6 +268,9 @@ class ReaperPool:
             self._handler.on_reaper_hello(reaper.id, first["attempts"], starting)
             reaper.known.set()
             messages = messages[1:]
+        for each in messages:
+            if each["type"] == "pong":
+                _log_journal_error(reaper, each.get("journal_error", ""))
         self._handler.on_reaper_messages(reaper.id, messages)
 
     async def _recover(self, reaper: _Reaper) -> None:
@@ -285,6 +292,18 @@ class ReaperPool:
         reaper.unusable.set()
         reaper.known.set()
         await asyncio.to_thread(remove_leftover_files, dead, self._agent_dir, self._runtime)
+
+
+def _log_journal_error(reaper: _Reaper, error: str) -> None:
+    if error and error != reaper.journal_error:
+        log.error(
+            "cannot write %s: %s; ends of jobs are reported once that is possible, nothing is lost",
+            reaper.directory / "journal",
+            error,
+        )
+    elif reaper.journal_error and not error:
+        log.info("%s is written again", reaper.directory / "journal")
+    reaper.journal_error = error
 
 
 def _starting_attempts(directory: Path, hello: Any) -> set[Key]:

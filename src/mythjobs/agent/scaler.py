@@ -95,6 +95,13 @@ class Scaler:
         known = self.controller.footprints.get(command)
         return known is not None and known.is_short
 
+    def can_follow(self, command: str) -> bool:
+        """Return whether the reaper may start jobs of a command whenever others end."""
+        return self.controller.can_follow(command)
+
+    def count_followed(self) -> int:
+        return self.controller.count_followed()
+
     def set_background(self, key: JobKey, nice: int) -> None:
         """Note that an attempt is being started at a low priority."""
         self._background.add(key, nice)
@@ -143,7 +150,7 @@ class Scaler:
                 room = 0
             elif self.is_short(name):
                 # How many run now changes all the time, and the master does not need it.
-                room = controller.short_limit
+                room = controller.short.limit
             else:
                 room = controller.count_room(name)
             refusal = None if room else controller.find_refusal(name)
@@ -358,7 +365,9 @@ class Scaler:
         try:
             files.replace_file(self._path, text.encode())
         except OSError as error:
-            log.warning("cannot write %s: %s; footprints are lost at a restart", self._path, error)
+            log.warning(
+                "cannot write %s: %s; footprints are lost at a restart", self._path, error.strerror
+            )
 
 
 def find_leftover_freezes(messages: Sequence[Any]) -> list[FreezeChange]:

@@ -17,13 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from mythjobs.agent import dead_reaper, journal
+from mythjobs.agent import journal
 from mythjobs.agent.capabilities import detect_capabilities, find_own_programs
 from mythjobs.agent.core import turn
 from mythjobs.agent.core.attempt import AgentAttempt, Key
 from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.start_message import build_base_environment
 from mythjobs.agent.dead_reaper import DeadReaper
+from mythjobs.agent.file_removal import OutputDeleter, delete_trees, find_unknown
 from mythjobs.agent.handshake import AgentIdentity
 from mythjobs.agent.input_check import InputChecker
 from mythjobs.agent.machine_report import MachineReport
@@ -38,6 +39,7 @@ from mythjobs.agent.scaling.freezing import FreezeChange
 from mythjobs.clock import Now, machine_now
 from mythjobs.config import keys, locks, runtime
 from mythjobs.config.log_setup import set_up_logging
+from mythjobs.config.os_errors import explaining_os_errors
 from mythjobs.config.own_policy import check_user, read_own_policy
 from mythjobs.config.state import StateDir
 from mythjobs.config.time_zone import find_time_zone
@@ -62,7 +64,9 @@ def run_agent(
     stop_jobs: bool = False,
     has_scaling: bool = True,
 ) -> None:
-    """Run the agent until a signal ends it. Raises AlreadyRunning, StoreFailed, ConfigError.
+    """Run the agent until a signal ends it.
+
+    Raises AlreadyRunning, StoreFailed, StateNotWritable, ConfigError.
 
     `jobs` limits how many jobs run at once, in addition to the master's limit; with `has_scaling`
     the load of the machine decides how many run within these limits. SIGTERM and
@@ -71,8 +75,9 @@ def run_agent(
     without waiting for them.
     """
     set_up_logging("agent")
-    state.agent.root.mkdir(mode=0o700, exist_ok=True)
-    with locks.acquire(state.agent.lock, "an agent"):
+    with explaining_os_errors(state):
+        state.agent.root.mkdir(mode=0o700, exist_ok=True)
+    with explaining_os_errors(state), locks.acquire(state.agent.lock, "an agent"):
         state.agent.create()
         agent = Agent(state, name or socket.gethostname(), jobs, has_scaling=has_scaling)
         try:
@@ -118,6 +123,7 @@ class Agent:
         self._transfers = OutputTransfers(
             directory.output, core.find_attempt, self._change_watchers, self._queue_output_end
         )
+        self._outputs = OutputDeleter(directory.output)
         self._scanner = OutputScanner(directory.output)
         self._inputs = InputChecker(self._on_inputs_checked, own.roots)
         self._report = report = MachineReport(core, self._scaler, directory.output)
@@ -128,13 +134,12 @@ class Agent:
         # Set after every event that the core has handled, to wake _wait_until().
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._deletions: list[turn.DeleteOutput] = []
-        self._deleting: asyncio.Task[None] | None = None
 
     async def run(self, stop_jobs: bool) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *runtime.hangup_signals()):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})  # blocked by LocalAgent
         serving = asyncio.create_task(self._serve())
         try:
             received = await self._first_of(serving, self._signals.get())
@@ -163,15 +168,15 @@ class Agent:
         self._execute(self._core.finish_recovery(machine_now()))
         self._is_recovered = True
         known = self._core.list_keys()
-        dead_reaper.delete_trees(dead_reaper.find_unknown(self._directory.output, known))
+        delete_trees(find_unknown(self._directory.output, known))
         # List leftover scratch directories now, before any job can start. They are removed in a
         # thread while jobs run, because that may take long.
-        stale = dead_reaper.find_unknown(self._directory.scratch, known)
+        stale = find_unknown(self._directory.scratch, known)
         # Exclude all objects that exist now from garbage collection: they live as long as the
         # process, and traversing them costs time.
         gc.collect()
         gc.freeze()
-        removal = asyncio.to_thread(dead_reaper.delete_trees, stale)
+        removal = asyncio.to_thread(delete_trees, stale)
         await asyncio.gather(
             self._reapers.maintain(), self._link.run(), self._prober.run(), removal
         )
@@ -222,7 +227,7 @@ class Agent:
                 case turn.CheckInputs():
                     self._inputs.check(action.key, action.inputs, action.paths)
                 case turn.DeleteOutput():
-                    self._delete_output(action)
+                    self._outputs.delete(action)
                 case turn.RemoveReaper():
                     self._reapers.remove(action.reaper)
         self._changed.set()
@@ -261,28 +266,6 @@ class Agent:
             if reading is not None:
                 self._core.record_progress(attempt.key, reading, machine_now())
         self._transfers.on_new_output(attempt)
-
-    def _delete_output(self, action: turn.DeleteOutput) -> None:
-        self._deletions.append(action)
-        if self._deleting is None or self._deleting.done():
-            self._deleting = asyncio.create_task(self._delete_outputs())
-
-    async def _delete_outputs(self) -> None:
-        # In a thread, because the event loop must not wait for a disk that hangs. What an agent has
-        # not deleted when it exits, the next one deletes.
-        while deletions := self._deletions:
-            self._deletions = []
-            for error in await asyncio.to_thread(self._delete_in_thread, deletions):
-                log.warning("cannot delete collected output: %s", error)
-
-    def _delete_in_thread(self, deletions: Sequence[turn.DeleteOutput]) -> list[OSError]:
-        errors = []
-        for each in deletions:
-            try:
-                dead_reaper.delete_output(self._directory.output, each.key, each.output)
-            except OSError as error:
-                errors.append(error)
-        return errors
 
     # Callbacks that AgentJournal calls.
 

@@ -18,6 +18,7 @@ import mythjobs
 from mythjobs.config.runtime import ensure_runtime_dir
 from mythjobs.config.state import StateDir
 from mythjobs.protocol import messages as m
+from mythjobs.web.server.local_agent import LocalAgent
 from tests.support.agent_master import find_reaper_pids, run_agent_process, run_master
 
 pytestmark = pytest.mark.slow
@@ -67,6 +68,8 @@ def test_jobs_keep_running_when_agent_ends(state: StateDir, tmp_path: Path) -> N
                 assert await agent.wait() == 0
                 [pid] = find_reaper_pids(state)
                 assert f"1 job keeps running under the reaper (pid {pid})" in agent.log
+                # Seen: a user who had typed Ctrl-C read that the agent is reconnecting.
+                assert "reconnecting" not in agent.log
             # The job ends while no agent is running.
             await asyncio.to_thread((tmp_path / "go").write_text, "\n")
             async with run_agent_process(state):
@@ -97,6 +100,32 @@ def test_agent_stops_jobs_on_request(
             fifo.close()
             assert find_reaper_pids(state) == []
             assert list(state.agent.reapers.iterdir()) == []
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_that_is_still_starting_stops_the_jobs_that_it_finds(
+    state: StateDir, tmp_path: Path
+) -> None:
+    # Observed: `mythjobs up --stop-jobs` was ended a second after its start. SIGUSR1 killed the
+    # agent, whose interpreter was loading modules, and the jobs of the last `up` continued.
+    os.mkfifo(tmp_path / "fifo")
+
+    async def scenario() -> None:
+        async with run_master(state, jobs=1) as master:
+            async with run_agent_process(state) as agent:
+                await master.wait_connected()
+                await master.grant(1, "/bin/sh", "-c", f"exec sleep 600 >{tmp_path}/fifo")
+                fifo = await asyncio.to_thread((tmp_path / "fifo").open, "rb")
+                await master.receive(m.Started)
+                agent.signal(signal.SIGTERM)
+                assert await agent.wait() == 0
+            local = LocalAgent(state)
+            local.start()
+            assert await local.stop(stop_jobs=True)
+            assert find_reaper_pids(state) == []
+            assert await asyncio.to_thread(fifo.read) == b""
+            fifo.close()
 
     asyncio.run(scenario())
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import resource
 import select
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -107,6 +109,19 @@ async def run_pool(pool: Pool) -> AsyncIterator[None]:
             await pool.reapers.close()
 
 
+async def leave_reaper(tmp_path: Path) -> int:
+    """Start a reaper and a job in it, end their agent, and return the reaper's pid."""
+    pool = Pool(tmp_path / "agent", tmp_path / "run")
+    async with asyncio.timeout(_TIMEOUT_S):
+        await pool.reapers.adopt_existing()
+        task = asyncio.create_task(pool.reapers.maintain())
+        await pool.start_job(1, ["sleep", "600"])
+        pid = pool.reaper_pid
+        task.cancel()
+        await pool.reapers.close()
+    return pid
+
+
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
     """Freeze a process in a cgroup: SIGCONT does not continue it."""
@@ -144,6 +159,35 @@ def test_a_stopped_reaper_is_continued_and_keeps_its_jobs(tmp_path: Path) -> Non
     asyncio.run(scenario())
 
 
+def test_a_journal_that_cannot_be_written_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Observed: on a full disk jobs stayed running without a word outside of the reaper's log."""
+    caplog.set_level(logging.INFO)
+
+    async def wait_logged(text: str) -> None:
+        while text not in caplog.text:
+            await pool.handler.wait_change()  # pongs come all the time
+
+    async def scenario() -> None:
+        async with run_pool(pool):
+            await pool.start_job(1, ["cat", str(tmp_path / "go")])
+            # Writes beyond this size fail, as on a full disk.
+            before = resource.prlimit(pool.reaper_pid, resource.RLIMIT_FSIZE, (1, -1))
+            (tmp_path / "go").write_text("")
+            seq = (await pool.handler.wait_for("ended", 1))["seq"]
+            await wait_logged("/journal: File too large; ends of jobs are reported once that is")
+            synced = [each["seq"] for each in pool.handler.messages if each["type"] == "synced"]
+            assert max(synced, default=0) < seq
+            resource.prlimit(pool.reaper_pid, resource.RLIMIT_FSIZE, before)
+            await pool.handler.wait_synced(seq)
+            await wait_logged("/journal is written again")
+
+    pool = Pool(tmp_path / "agent", tmp_path / "run")
+    os.mkfifo(tmp_path / "go")
+    asyncio.run(scenario())
+
+
 def test_a_hung_reaper_is_killed_and_replaced_and_its_jobs_are_lost(tmp_path: Path) -> None:
     async def scenario() -> None:
         pool = Pool(tmp_path / "agent", tmp_path / "run")
@@ -171,19 +215,34 @@ def test_a_hung_reaper_is_killed_and_replaced_and_its_jobs_are_lost(tmp_path: Pa
 
 def test_an_agent_that_finds_a_hung_reaper_starts_all_the_same(tmp_path: Path) -> None:
     async def scenario() -> None:
-        before = Pool(tmp_path / "agent", tmp_path / "run")
-        async with asyncio.timeout(_TIMEOUT_S):
-            await before.reapers.adopt_existing()
-            task = asyncio.create_task(before.reapers.maintain())
-            await before.start_job(1, ["sleep", "600"])
-            pid = before.reaper_pid
-            task.cancel()
-            await before.reapers.close()
-        with frozen(pid):
+        with frozen(await leave_reaper(tmp_path)):
             after = Pool(tmp_path / "agent", tmp_path / "run")
             async with run_pool(after):
                 [(_, dead)] = after.handler.deaths
                 assert [lost.key for lost in dead.lost] == [(1, 1)]
+
+    asyncio.run(scenario())
+
+
+def test_the_pid_of_a_reaper_is_known_before_its_hello(tmp_path: Path) -> None:
+    # Observed: a heartbeat was due between the connection to a new reaper and its hello, and
+    # KeyError: 'pid' ended the agent.
+    async def scenario() -> None:
+        async with asyncio.timeout(_TIMEOUT_S):
+            pid = await leave_reaper(tmp_path)
+            os.kill(pid, signal.SIGSTOP)
+            after = Pool(tmp_path / "agent", tmp_path / "run")
+            adoption = asyncio.create_task(after.reapers.adopt_existing())
+            try:
+                while not (pids := after.reapers.pids()):  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+                assert pids == [str(pid)]
+                assert not adoption.done()
+            finally:
+                os.kill(pid, signal.SIGCONT)
+                await adoption
+                await after.reapers.terminate(20)
+                await after.reapers.close()
 
     asyncio.run(scenario())
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mythjobs.agent.core.attempt import Key
 from mythjobs.agent.core.attempt_table import AttemptTable
-from mythjobs.agent.core.core import AgentCore
 from mythjobs.clock import Now
-from tests.support.agent_harness import BASE_ENVIRONMENT, AgentHarness, at
+from tests.support.agent_harness import AgentHarness, at
 
 
 class Gate:
@@ -32,19 +29,18 @@ class Gate:
     def is_short(self, command: str, /) -> bool:
         return command in self.short
 
+    def can_follow(self, command: str, /) -> bool:
+        return False
+
+    def count_followed(self) -> int:
+        return 0
+
     def set_background(self, key: Key, nice: int, /) -> None:
         self.background.append((key, nice))
 
 
-def make_agent(gate: Gate, **given: Any) -> AgentHarness:
-    agent = AgentHarness(connect=False, **given)
-    agent.core = AgentCore(BASE_ENVIRONMENT, gate=gate)
-    agent.execute(agent.core.finish_recovery(at(0)))
-    agent.reaper_connects("r1")
-    agent.execute(agent.core.set_start_reaper("r1", at(0)))
-    agent.core.on_connected(8)
-    agent.send_all()
-    return agent
+def make_agent(gate: Gate) -> AgentHarness:
+    return AgentHarness(jobs=8, gate=gate)
 
 
 def table(agent: AgentHarness) -> AttemptTable:

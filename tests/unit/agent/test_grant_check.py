@@ -97,7 +97,7 @@ def test_a_grant_outside_the_machines_own_windows_is_returned() -> None:
 
 def test_the_reaper_closes_the_machines_own_windows_whatever_the_master_says() -> None:
     agent = AgentHarness(own=OwnPolicy(windows=NIGHT, zone="UTC"))
-    hours = HoursSpec([[], [], []], "UTC", "finish", overrides=[("allow", 2**52)])
+    hours = HoursSpec([[], [], []], "UTC", "finish", overrides=[("allow", 2**47)])
     agent.master_sends(agent.make_grant(1, hours=hours, command="flag"))
     [start] = agent.take_sent("start")
     kinds = [act[1] for act in cast(Any, start["acts"])]

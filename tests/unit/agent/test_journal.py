@@ -15,7 +15,10 @@ from mythjobs.agent import journal
 from mythjobs.agent.core.attempt import JournalSnapshot
 from mythjobs.agent.core.lease_terms import NO_TERMS, LeaseTerms
 from mythjobs.agent.core.turn import Json, WriteJournal
-from mythjobs.errors import StoreFailed
+from mythjobs.config.os_errors import explaining_os_errors
+from mythjobs.config.state import StateDir
+from mythjobs.errors import StateNotWritable, StoreFailed
+from tests.support.disks import fill_disk, mount_small_disk
 
 BOOT = "b1"
 EMPTY = JournalSnapshot({}, [], set())
@@ -177,3 +180,63 @@ def test_a_failed_write_is_reported_and_nothing_is_durable(tmp_path: Path) -> No
         assert (disk.written, disk.durable, disk.journal.durable_token) == ([], [], 0)
 
     asyncio.run(story())
+
+
+_DAMAGED = (
+    {"grant": [[5]]},
+    {"grant": [[5.1, 1]]},
+    {"grant": [["a", 1]]},
+    {"grant": [[2**70, 1]]},
+    {"grant": [[-1, 1]]},
+    {"grant": [[5, 1, "", "1800", 9]]},
+    {"grant": [[5, 1, "", 1e300, 9]]},
+    {"grant": [[5, 1, "", None, 0, {"sets": 7}]]},
+    {"lease": [[1, 1]]},
+    {"lease": [[1, 1, None]]},
+    {"hours": [[1, 1, []]]},
+    {"never": 7},
+    {"over": [[1]]},
+    {"lost": [5]},
+    {"boot": 7},
+    {"control": {"is_paused": True}},
+)
+
+
+@pytest.mark.parametrize("damaged", _DAMAGED)
+def test_a_damaged_record_is_skipped_and_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: object
+) -> None:
+    first = {"boot": BOOT, "grant": [[1, 1]]}
+    write(tmp_path / "journal", first, damaged, {"grant": [[2, 1]]})
+    found = journal.read_journal(tmp_path / "journal", BOOT)
+    assert found == JournalSnapshot({(1, 1): NO_TERMS, (2, 1): NO_TERMS}, [], set())
+    [line] = caplog.messages
+    assert "1 records of the agent's journal are damaged and skipped" in line
+
+
+@pytest.mark.parametrize(
+    "changed", [{"zone": "Europe/Berlyn"}, {"sets": [["mon 2&:00-06:00"]]}], ids=["zone", "range"]
+)
+def test_run_windows_that_cannot_be_evaluated_are_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, changed: dict[str, object]
+) -> None:
+    # The time zone database may have been removed since the grant.
+    hours = {"sets": [["22:00-06:00"]], "zone": "Europe/Berlin", "closing": "finish"} | changed
+    write(tmp_path / "journal", {"boot": BOOT, "grant": [[1, 1, "", 60.0, 9, hours]]})
+    found = journal.read_journal(tmp_path / "journal", BOOT)
+    assert found.granted == {(1, 1): LeaseTerms("", 60.0, 9)}
+    assert "run windows in the agent's journal are ignored" in caplog.text
+
+
+def test_a_journal_that_a_full_disk_refuses_is_named(tmp_path: Path) -> None:
+    """Observed: the agent reported that it cannot write to stdout."""
+    with mount_small_disk(tmp_path) as disk:
+        path = disk / "agent" / "journal"
+        path.parent.mkdir()
+        path.touch()
+        fill_disk(disk)
+        with (
+            pytest.raises(StateNotWritable, match=f"cannot use {path}: No space left .*free space"),
+            explaining_os_errors(StateDir(disk)),
+        ):
+            journal.AgentJournal(path, BOOT, lambda: EMPTY, print, print, print)

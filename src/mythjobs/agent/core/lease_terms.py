@@ -3,7 +3,10 @@ follow from them, and their format in the agent's journal."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
 
 from mythjobs.clock import Now
 from mythjobs.model import window
@@ -11,7 +14,10 @@ from mythjobs.model.machine_control import MACHINE_HOLDER
 from mythjobs.model.window import Hours
 from mythjobs.protocol import lease_timing
 from mythjobs.protocol import messages as m
+from mythjobs.protocol.numbers import LeaseDuration, Number
 from mythjobs.protocol.run_spec import HoursSpec
+
+log = logging.getLogger(__name__)
 
 # How far ahead timed actions are sent to the reaper, which performs them even while no agent runs.
 HORIZON_MS: Final = 8 * 86_400_000
@@ -81,10 +87,6 @@ def hours_from_message(message: HoursSpec | None) -> Hours | None:
     return _hours(*(getattr(message, name) for name in Hours._fields))
 
 
-def hours_from_json(value: Any) -> Hours | None:
-    return None if value is None else _hours(*(value[name] for name in Hours._fields))
-
-
 def _hours(sets: Any, zone: str, closing: str, grace_s: float, overrides: Any) -> Hours:
     """Return run windows with tuples in place of lists, because Hours must be hashable: they are
     keys of the cache of window states."""
@@ -136,7 +138,30 @@ def terms_to_json(terms: LeaseTerms) -> list[Any]:
     return values
 
 
-def terms_from_json(values: list[Any]) -> LeaseTerms:
-    """Return the terms from a list in the journal. Ignore fields that a newer version added."""
-    terms = LeaseTerms(*values[: len(LeaseTerms._fields)])
-    return terms._replace(hours=hours_from_json(terms.hours))
+class TermsRecord(Struct, array_like=True):
+    """Terms as terms_to_json() writes them. Fields that a newer version added are ignored."""
+
+    job: Number
+    n: Number
+    progress: str = ""
+    lease_s: LeaseDuration | None = None
+    end_ms: Number = 0
+    hours: HoursSpec | None = None
+    later_regex: str = ""
+    command: str = ""
+
+    def to_terms(self) -> LeaseTerms:
+        values = [getattr(self, name) for name in LeaseTerms._fields]
+        return LeaseTerms(*values)._replace(hours=hours_from_record(self.hours))
+
+
+def hours_from_record(hours: HoursSpec | None) -> Hours | None:
+    """Return run windows from the journal; None (always open) if they cannot be evaluated here:
+    they are damaged, or the time zone database was removed."""
+    try:
+        if hours is not None:
+            window.level_at(hours.sets, hours.zone, 0, hours.overrides)
+    except ValueError as error:
+        log.error("run windows in the agent's journal are ignored: %s", error)
+        return None
+    return hours_from_message(hours)

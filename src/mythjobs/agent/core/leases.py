@@ -91,16 +91,16 @@ class LeaseEnforcer:
         if attempt.phase in _RUNNING_PHASES:
             self._send(attempt, "limits", **limits)
 
-    def set_frozen(self, key: Key, holder: str, on: bool) -> None:
+    def set_frozen(self, key: Key, holder: str, is_frozen: bool) -> None:
         attempt = self._find_unended(key)
         if attempt is None:
             return
-        if on:
+        if is_frozen:
             attempt.freeze_requests |= {holder}
         else:
             attempt.freeze_requests -= {holder}
         if attempt.phase in _RUNNING_PHASES:
-            self._send_freeze(attempt, holder, on)
+            self._send_freeze(attempt, holder, is_frozen)
 
     def send_freezes(self, attempt: AgentAttempt) -> None:
         """Send the reaper the master's freeze requests for an attempt that has just started."""
@@ -148,9 +148,9 @@ class LeaseEnforcer:
             self._table.next.recall()  # to start it as changed, or later
         return attempt if attempt is not None and attempt.phase < Phase.ENDED else None
 
-    def _send_freeze(self, attempt: AgentAttempt, holder: str, on: bool) -> None:
-        lapse = {"lapse_s": _LAPSE_S} if on and holder == PRESSURE else {}
-        self._send(attempt, "freeze", holder=holder, on=on, **lapse)
+    def _send_freeze(self, attempt: AgentAttempt, holder: str, is_frozen: bool) -> None:
+        lapse = {"lapse_s": _LAPSE_S} if is_frozen and holder == PRESSURE else {}
+        self._send(attempt, "freeze", holder=holder, on=is_frozen, **lapse)
 
     def _send(self, attempt: AgentAttempt, kind: str, **fields: Any) -> None:
         job, n = attempt.key

@@ -3,6 +3,7 @@ attempt ends, without waiting for the agent."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
@@ -24,6 +25,9 @@ class NextStarts:
     def __init__(self, turn: AgentTurn) -> None:
         self._turn = turn
         self._attempts: dict[Key, AgentAttempt] = {}
+        self.commands: Counter[str] = Counter()  # number of attempts of each
+        # No attempt is late before this (CLOCK_BOOTTIME ms).
+        self._first_late_ms = 0
         # Reapers that have not answered a recall yet.
         self._recalled: set[str] = set()
 
@@ -34,15 +38,22 @@ class NextStarts:
     def is_recalled(self) -> bool:
         return bool(self._recalled)
 
-    def has_room(self, slots: int) -> bool:
-        return len(self._attempts) < min(slots, _MAX_NEXT) and not self.is_recalled
+    def has_room(self, limit: int) -> bool:
+        return len(self._attempts) < min(limit, _MAX_NEXT) and not self.is_recalled
 
     def add(self, attempt: AgentAttempt) -> None:
+        is_first = not self._attempts
         self._attempts[attempt.key] = attempt
+        self.commands[attempt.command] += 1
+        if is_first or attempt.start_by_ms < self._first_late_ms:
+            self._first_late_ms = attempt.start_by_ms
 
     def remove(self, attempt: AgentAttempt) -> None:
         """Remove an attempt, if it is here."""
-        self._attempts.pop(attempt.key, None)
+        if self._attempts.pop(attempt.key, None) is not None:
+            self.commands[attempt.command] -= 1
+            if not self.commands[attempt.command]:
+                del self.commands[attempt.command]
 
     def find_first(self) -> AgentAttempt | None:
         """Return the attempt that the reaper starts next; None if there is none, or if they are
@@ -63,6 +74,8 @@ class NextStarts:
         return last is not None and last.priority < attempt.priority
 
     def is_late(self, now_ms: int) -> bool:
+        if now_ms < self._first_late_ms:
+            return False
         return any(now_ms >= each.start_by_ms for each in self._attempts.values())
 
     def recall(self) -> None:

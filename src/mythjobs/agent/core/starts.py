@@ -35,6 +35,13 @@ class StartGate(Protocol):
     def is_short(self, command: str, /) -> bool:
         """Return whether the command's jobs end before their priority matters."""
 
+    def can_follow(self, command: str, /) -> bool:
+        """Return whether the reaper may start attempts of a command whenever others end, although
+        admit() was not called for each."""
+
+    def count_followed(self) -> int:
+        """Return how many such attempts the reaper may have."""
+
     def set_background(self, key: Key, nice: int, /) -> None: ...
 
 
@@ -64,36 +71,57 @@ class Starts:
             table.next.recall()
         if table.start_reaper is None or not (table.waiting_count or table.next):
             return
-        refused = 0
-        while refused < _MAX_REFUSED and free_slots(table.max_running, table.running_count):
-            if table.next.is_recalled:
-                break  # the reaper's answer says which attempts wait
-            if first := table.next.find_first():
-                if self._gate and not self._gate.admit(first.key, first.command, now):
-                    break
-                # The attempt that it was to follow had ended before the reaper got this start.
-                table.mark_next_started(first)
-                self._repeat_start(first, now)
-                continue
-            found = table.start_queue.pop(
-                table.attempts, table.running_count, table.with_terms, now
-            )
-            if found is None:
-                break
-            attempt = found.attempt
-            if found.reason:
-                table.mark_never_start(attempt, found.reason, found.code)
-            elif self._gate and not self._gate.admit(attempt.key, attempt.command, now):
-                table.start_queue.postpone(attempt)
-                refused += 1
-                if not self._gate.is_short(attempt.command):
-                    table.refused[attempt.key] = attempt.command
-            elif attempt.run is not None:
-                table.mark_starting(attempt, table.start_reaper)
-                self._send_start(attempt, attempt.run, now)
-        if not refused and table.running_count <= table.max_running:
+        self._start_in_free_slots(table.start_reaper, now)
+        if table.running_count == table.max_running:
             self._send_next(table.start_reaper, now)
         table.start_queue.requeue_postponed()
+
+    def _start_in_free_slots(self, reaper: str, now: Now) -> None:
+        """Start what the gate admits. Once as many short attempts run as may, send the starts of
+        others ahead; long ones may still start."""
+        table, gate = self._table, self._gate
+        refused, is_short_full = 0, False
+        while refused < _MAX_REFUSED and free_slots(table.max_running, table.running_count):
+            if table.next.is_recalled:
+                return  # the reaper's answer says which attempts wait
+            if not is_short_full and (first := table.next.find_first()):
+                if gate is None or gate.admit(first.key, first.command, now):
+                    # The attempt that it was to follow had ended before the reaper got this start.
+                    table.mark_next_started(first)
+                    self._repeat_start(first, now)
+                    continue
+                is_short_full = gate.can_follow(first.command)
+                if not is_short_full:
+                    return
+            found = self._pop(now)
+            if found is None:
+                return
+            attempt, run = found
+            if gate is None or gate.admit(attempt.key, attempt.command, now):
+                table.mark_starting(attempt, reaper)
+                self._send_start(attempt, run, now)
+            elif gate.can_follow(attempt.command):
+                is_short_full = True
+                if not self._send_ahead(attempt, run, reaper):
+                    return
+            else:
+                table.start_queue.postpone(attempt)
+                refused += 1
+                if not gate.is_short(attempt.command):
+                    table.refused[attempt.key] = attempt.command
+
+    def _pop(self, now: Now) -> tuple[AgentAttempt, RunSpec] | None:
+        """Remove the next attempt from the start queue. Mark those before it that must not start
+        any more."""
+        table = self._table
+        while found := table.start_queue.pop(
+            table.attempts, table.running_count, table.with_terms, now
+        ):
+            attempt, run = found.attempt, found.attempt.run
+            if not found.reason and run is not None:
+                return attempt, run
+            table.mark_never_start(attempt, found.reason, found.code)
+        return None
 
     def _return_waiting(self, state: str) -> None:
         """Return all waiting attempts to the master, so that they can start elsewhere."""
@@ -102,41 +130,41 @@ class Starts:
                 self._table.mark_never_start(attempt, f"the machine is {state}")
 
     def _must_recall(self, now: Now) -> bool:
-        table = self._table
+        table, gate = self._table, self._gate
         return (
             not table.control.accepts_jobs
             or table.running_count > table.max_running
             or table.next.is_late(now.steady_ms)
+            or (gate is not None and not all(map(gate.can_follow, table.next.commands)))
         )
 
     def _send_next(self, reaper: str, now: Now) -> None:
-        """Send the reaper starts for when attempts end, one for each slot.
+        """Send the reaper starts for when attempts end."""
+        while self._table.waiting_count and (found := self._pop(now)):
+            if not self._send_ahead(*found, reaper):
+                return
 
-        With a gate, only those of short commands, which it need not admit one by one.
+    def _send_ahead(self, attempt: AgentAttempt, run: RunSpec, reaper: str) -> bool:
+        """Send the reaper a start for when an attempt ends. Return False, and put the attempt back,
+        if that is not possible now; those behind it must not start before it.
+
+        There is one for each slot. With a gate, only attempts that it need not admit one by one
+        are sent ahead, and one for each of these that runs.
         """
         table, gate = self._table, self._gate
-        while table.waiting_count:
-            found = table.start_queue.pop(
-                table.attempts, table.running_count, table.with_terms, now
-            )
-            if found is None:
-                return
-            attempt, run = found.attempt, found.attempt.run
-            if found.reason or run is None:
-                table.mark_never_start(attempt, found.reason, found.code)
-                continue
-            if table.next.must_follow(attempt):
-                table.next.recall()
-            is_short = gate is None or gate.is_short(attempt.command)
-            if attempt.terms is not NO_TERMS or not (
-                is_short and table.next.has_room(table.max_running)
-            ):
-                # Those behind it must not start before it.
-                table.start_queue.postpone(attempt)
-                return
-            table.mark_next(attempt, reaper)
-            message = build_start_message(attempt.key, run, self._base_env)
-            self._turn.send(reaper, {**message, "start_by_ms": attempt.start_by_ms})
+        if table.next.must_follow(attempt):
+            table.next.recall()
+        limit = table.max_running
+        if gate is not None:
+            can_follow = gate.can_follow(attempt.command)
+            limit = min(limit, gate.count_followed()) if can_follow else 0
+        if attempt.terms is not NO_TERMS or not table.next.has_room(limit):
+            table.start_queue.postpone(attempt)
+            return False
+        table.mark_next(attempt, reaper)
+        message = build_start_message(attempt.key, run, self._base_env)
+        self._turn.send(reaper, {**message, "start_by_ms": attempt.start_by_ms})
+        return True
 
     def count_next(self, keys: set[Key], now: Now) -> None:
         """Have the gate count attempts that the reaper has started, unless they have ended."""

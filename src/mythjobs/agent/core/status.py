@@ -40,12 +40,12 @@ class JobStatus(NamedTuple):
             status = status._replace(eta_s=max(found.eta_s, 0.0), eta_from_ms=now_ms)
         return status
 
-    def with_frozen(self, frozen: bool, now_ms: int) -> JobStatus:
+    def with_frozen(self, is_frozen: bool, now_ms: int) -> JobStatus:
         """Return the status of the job when it is frozen, or thawed, at `now_ms`."""
         if self.eta_s is None:
             return self
         left_s = self.compute_left_s(now_ms)
-        return self._replace(eta_s=left_s, eta_from_ms=None if frozen else now_ms)
+        return self._replace(eta_s=left_s, eta_from_ms=None if is_frozen else now_ms)
 
 
 def parse_status_lines(status: JobStatus, lines: Iterable[str], now_ms: int) -> JobStatus:

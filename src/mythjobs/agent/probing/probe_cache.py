@@ -94,7 +94,9 @@ class ProbeCache:
         try:
             files.replace_file(self._path, json.dumps(self._results).encode())
         except OSError as error:
-            log.warning("cannot write %s: %s; the next agent probes again", self._path, error)
+            log.warning(
+                "cannot write %s: %s; the next agent probes again", self._path, error.strerror
+            )
 
     def list_labels(self, targets: Mapping[str, ProbeTarget]) -> list[str]:
         """Return the labels of the programs that are still the ones that were probed."""

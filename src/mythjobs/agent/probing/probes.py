@@ -27,8 +27,11 @@ _MYTHTV: Final = r"MythTV Version"
 
 
 class ProgramProbe(NamedTuple):
-    """A program and the arguments with which it prints what `pattern` (a regular expression) finds
-    if it can run at all: a library that is missing is only noticed by a run. codes: exit codes."""
+    """A program that gives a label if it runs: only a run shows that no library is missing.
+
+    pattern: regular expression that matches the output of a successful run. codes: exit codes of
+    one.
+    """
 
     label: str
     program: str

@@ -20,21 +20,17 @@ from mythjobs.agent.scaling.admission import (
 )
 from mythjobs.agent.scaling.counters import JobCounters, JobKey, MachineCounters
 from mythjobs.agent.scaling.disk_state import HEAVY_SHARE, STEADY_PERIODS, DiskState
-from mythjobs.agent.scaling.footprint import SHORT_S, Footprint
+from mythjobs.agent.scaling.footprint import Footprint
 from mythjobs.agent.scaling.freezing import FreezeChange, Freezer, Pressure
 from mythjobs.agent.scaling.machine_figures import MachineFigures, parse_machine_figures
 from mythjobs.agent.scaling.processor import MemoryPressure, ProcessorState
 from mythjobs.agent.scaling.running_job import SETTLED_S, Demand, DiskRate, RunningJob
+from mythjobs.agent.scaling.short_jobs import ShortJobs
 
 # Interval at which step() is to be called while jobs run.
 PERIOD_S: Final = 1.0
 # Samples closer together than this are too inexact.
 _MIN_PERIOD_S: Final = 0.2
-# Jobs that end before they can be measured are limited by their number alone.
-_MIN_SHORT_JOBS: Final = 16
-_SHORT_JOBS_PER_CORE: Final = 4
-# A job of a short command is measured once it has run for this time.
-_MAX_SHORT_S: Final = 2 * SHORT_S
 # A command that is unknown runs once even if the processor is full: its footprint must be learned.
 _TRIAL_OVERCOMMIT: Final = 0.5
 _MAX_ROOM: Final = 64
@@ -58,7 +54,7 @@ class ScalingController:
         self._freezer = Freezer()
         self._jobs: dict[JobKey, RunningJob] = {}
         self._demands: dict[JobKey, Demand] = {}
-        self._short: dict[JobKey, tuple[str, float]] = {}  # command and start
+        self.short = ShortJobs(cores)
         self.reserved: frozenset[str] = frozenset()  # commands for which others leave room
         self._available_bytes = memory_bytes
         self._last: MachineCounters | None = None
@@ -80,17 +76,15 @@ class ScalingController:
     def list_measured(self, now_s: float) -> list[JobKey]:
         """Return the running jobs whose counters step() needs now: all but those that are expected
         to end before they could be measured."""
-        for key, (command, started_s) in list(self._short.items()):
-            if now_s - started_s > _MAX_SHORT_S:
-                del self._short[key]
-                self._demands[key] = self.predict(command)
-                self._jobs[key] = RunningJob(key, command, started_s, started_s)
+        for key, command, started_s in self.short.take_long(now_s):
+            self._demands[key] = self.predict(command)
+            self._jobs[key] = RunningJob(key, command, started_s, started_s)
         return list(self._jobs)
 
     def add_job(self, key: JobKey, command: str, now_s: float) -> None:
         """Record that a job starts now."""
         if self._is_short(command):
-            self._short[key] = (command, now_s)
+            self.short.add(key, command, now_s)
             return
         job = RunningJob(key, command, now_s, now_s)
         # Predict before the job is added: an earlier job of the command predicts its demand.
@@ -110,10 +104,10 @@ class ScalingController:
         final: its usage from start to end, where `memory_bytes` is the peak. wall_s: its duration
         without the time that it was frozen.
         """
-        short = self._short.pop(key, None)
-        if short is not None:
+        command = self.short.remove(key)
+        if command is not None:
             # Nothing but the duration is known, as the job was not measured.
-            known = self.footprints[short[0]]
+            known = self.footprints[command]
             known.learn_duration(wall_s)
             self._ended_cpu_s += final.cpu_s
             self._ended_bytes.update(final.moved_bytes)
@@ -167,7 +161,7 @@ class ScalingController:
     def count_room(self, command: str) -> int:
         """Return how many further jobs of the command could start now, if no other job starts."""
         if self._is_short(command):
-            return max(self.short_limit - len(self._short), 0)
+            return self.short.room
         running, added = self._sum_demands(), Counter[str]()
         demand = self.predict(command)
         if self.reserved and command not in self.reserved:
@@ -192,20 +186,27 @@ class ScalingController:
     def _prior(self) -> Demand:
         return assume_demand(self.footprints.values(), self._memory_bytes)
 
-    @property
-    def short_limit(self) -> int:
-        return max(_MIN_SHORT_JOBS, _SHORT_JOBS_PER_CORE * self.cores)
+    def can_follow(self, command: str) -> bool:
+        """Return whether jobs of the command may start whenever others end, unseen by
+        find_refusal()."""
+        return self._is_short(command) and not self._memory.is_high
+
+    def count_followed(self) -> int:
+        """Return how many such jobs the reaper may have: one for each that runs; none while too
+        many run, as some have followed jobs that are not short."""
+        count = len(self.short)
+        return count if count <= self.short.limit else 0
 
     def _is_short(self, command: str) -> bool:
         known = self.footprints.get(command)
         return known is not None and known.is_short
 
     def _check_short(self) -> Refusal | None:
-        count = len(self._short)
-        if count >= self.short_limit:
-            return Refusal("", f"{count} jobs that last less than half a second run already")
-        if self._memory.is_high:
+        if self._memory.is_high and (self._jobs or len(self.short)):
             return Refusal(MEMORY, "memory is short")
+        if not self.short.room:
+            count = len(self.short)
+            return Refusal("", f"{count} jobs that last less than half a second run already")
         return None
 
     def _check(self, command: str, running: Commitments, added: Counter[str]) -> Refusal | None:

@@ -3,7 +3,7 @@ killed, and one job is always left running, or runs every other second (duty_cyc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from mythjobs.agent.scaling.admission import Refusal
@@ -40,6 +40,13 @@ class Pressure(NamedTuple):
     foreign_stalled: float | None = None
 
 
+class _Choice(NamedTuple):
+    """The job to freeze, and why."""
+
+    job: RunningJob
+    reason: str
+
+
 class Freezer:
     """Freezes the youngest job under pressure, and thaws the oldest one when it fits again."""
 
@@ -58,42 +65,23 @@ class Freezer:
     ) -> FreezeChange | None:
         """Freeze at most one job, or thaw that of the duty cycle; mark it, and return the change.
         None if there is none."""
-        change = self._find_freeze(jobs, demands, disks, pressure, now_s)
-        if change is not None:
-            return change
+        active = sorted((each for each in jobs if each.is_active), key=lambda each: each.started_s)
+        found = None
+        if len(active) > 1 and pressure.is_memory_short:
+            if now_s - self._last_memory_freeze_s >= _MEMORY_INTERVAL_S:
+                self._last_memory_freeze_s = now_s
+                found = _Choice(active[-1], "memory is short")
+        elif len(active) > 1:
+            found = _find_disk_user(active, demands, disks, pressure.lost_disk)
+            if found is None and pressure.is_cpu_overloaded:
+                found = _find_cpu_user(active, demands)
+        if found is not None:
+            return _freeze(found, now_s)
         duty = self.duty_cycle.decide(jobs, demands, disks, pressure.foreign_stalled, now_s)
         if duty is None:
             return None
         duty.job.is_frozen, duty.job.frozen_s, duty.job.heavy_periods = duty.on, now_s, 0
         return FreezeChange(duty.job.key, duty.on, duty.reason)
-
-    def _find_freeze(
-        self,
-        jobs: Collection[RunningJob],
-        demands: Mapping[JobKey, Demand],
-        disks: Mapping[str, DiskState],
-        pressure: Pressure,
-        now_s: float,
-    ) -> FreezeChange | None:
-        active = sorted((each for each in jobs if each.is_active), key=lambda each: each.started_s)
-        if len(active) < 2:
-            return None
-        if pressure.is_memory_short:
-            if now_s - self._last_memory_freeze_s < _MEMORY_INTERVAL_S:
-                return None
-            self._last_memory_freeze_s = now_s
-            return _freeze(active[-1], "memory is short", now_s)
-        for disk, state in disks.items():
-            heavy = [e for e in active if demands[e.key].disks.get(disk, 0.0) >= HEAVY_SHARE]
-            if len(heavy) > 1 and state.has_foreign_load:
-                return _freeze(heavy[-1], f"other programs use disk {disk}", now_s)
-            if len(heavy) > 1 and disk == pressure.lost_disk:
-                return _freeze(heavy[-1], f"disk {disk} is faster with fewer streams", now_s)
-        if pressure.is_cpu_overloaded:
-            busy = [each for each in active if demands[each.key].cpu >= _MIN_CPU]
-            if len(busy) > 1:
-                return _freeze(busy[-1], "other programs need the processor", now_s)
-        return None
 
     def find_thaw(
         self,
@@ -128,7 +116,32 @@ class Freezer:
         return None
 
 
-def _freeze(job: RunningJob, reason: str, now_s: float) -> FreezeChange:
+def _find_disk_user(
+    active: Sequence[RunningJob],
+    demands: Mapping[JobKey, Demand],
+    disks: Mapping[str, DiskState],
+    lost_disk: str,
+) -> _Choice | None:
+    """Return the youngest of several heavy streams of a disk that has too many of them."""
+    for disk, state in disks.items():
+        heavy = [e for e in active if demands[e.key].disks.get(disk, 0.0) >= HEAVY_SHARE]
+        if len(heavy) > 1 and state.has_foreign_load:
+            return _Choice(heavy[-1], f"other programs use disk {disk}")
+        if len(heavy) > 1 and disk == lost_disk:
+            return _Choice(heavy[-1], f"disk {disk} is faster with fewer streams")
+    return None
+
+
+def _find_cpu_user(
+    active: Sequence[RunningJob], demands: Mapping[JobKey, Demand]
+) -> _Choice | None:
+    """Return the youngest of several jobs that keep cores busy."""
+    busy = [each for each in active if demands[each.key].cpu >= _MIN_CPU]
+    return _Choice(busy[-1], "other programs need the processor") if len(busy) > 1 else None
+
+
+def _freeze(choice: _Choice, now_s: float) -> FreezeChange:
+    job, reason = choice
     job.is_frozen, job.frozen_s = True, now_s
     job.backoff_s = min(max(2 * job.backoff_s, _FIRST_BACKOFF_S), _MAX_BACKOFF_S)
     job.thaw_after_s = now_s + job.backoff_s

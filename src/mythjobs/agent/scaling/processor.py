@@ -26,6 +26,16 @@ _MAX_MEMORY_STALL: Final = 0.1
 MEMORY_PERIODS: Final = 2
 
 
+def compute_foreign(busy: float, own: float, nice: float, own_nice: float) -> float:
+    """Return the cores that programs other than jobs use. busy, own: cores that all programs and
+    that the jobs use. nice, own_nice: the parts of these at low priority.
+
+    What jobs have not used of `nice` is not foreign load: such programs give way to others as jobs
+    do, and a job does not disturb them.
+    """
+    return max(busy - own - max(nice - own_nice, 0.0), 0.0)
+
+
 @dataclass(slots=True)
 class ProcessorState:
     """overcommit: factor on the cores up to which jobs are admitted. foreign: cores that programs
@@ -42,9 +52,8 @@ class ProcessorState:
 
     def measure(self, busy: float, nice: float, own: float, gpu_busy: float | None) -> None:
         """Record one period. busy, own: cores that all programs and that the jobs used. nice: the
-        part of `busy` at low priority. What jobs have not used of it is not foreign load: such
-        programs give way to others as jobs do, and a job does not disturb them."""
-        foreign = max(busy - own - max(nice - own, 0.0), 0.0)
+        part of `busy` at low priority, as jobs are here."""
+        foreign = compute_foreign(busy, own, nice, own)
         gain = _RISE_GAIN if foreign > self.foreign else _FALL_GAIN
         self.foreign += gain * (foreign - self.foreign)
         self.idle += _IDLE_GAIN * (max(self.cores - busy, 0.0) - self.idle)

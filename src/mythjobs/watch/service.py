@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import select
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from mythjobs.client.client import Client
-from mythjobs.config.files import replace_file
 from mythjobs.errors import (
     BadRequest,
-    ConfigError,
     MythJobsError,
     NoSuchCommand,
     NoSuchJob,
@@ -25,25 +22,21 @@ from mythjobs.errors import (
     Unreachable,
 )
 from mythjobs.watch.directory_scan import (
-    LEFT_OUT,
     FileFilter,
     find_remote_file_system,
     is_being_written,
     scan_files,
-    walk_directories,
 )
-from mythjobs.watch.file_tracker import FileState, FileTracker, KnownFile, Rate, is_own_change
-from mythjobs.watch.inotify import DirectoryNotifier
+from mythjobs.watch.file_tracker import FileState, FileTracker, Rate, is_own_change
+from mythjobs.watch.own_results import MAX_GENERATION, OwnResults
+from mythjobs.watch.state_file import read_state_file, write_state_file
+from mythjobs.watch.tree_notifier import TreeNotifier
 
 # With notifications, a scan is only for what they miss.
 _SAFETY_SCAN_S: Final = 300.0
 # Changes that come together are read by one scan; a long scan makes room for other work.
 _GATHER_S: Final = 0.2
 _SCAN_SHARE: Final = 10
-# Limits of inotify(7) for each user.
-_TOO_MANY: Final = {
-    errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances",
-}  # fmt: skip
 _MAX_KNOWN: Final = 200_000
 # Errors that are not the file's: it is submitted again.
 _TEMPORARY: Final = (Unreachable, StoreFull, NoSuchCommand)
@@ -94,12 +87,10 @@ class DirectoryWatch:
         self._state = state
         self._report = report
         self._tracker = FileTracker(options.settle_s, options.rate)
+        self._results = OwnResults(client)
         self._remote = ""
         self._device = 0
         self._is_away = False
-        # Whether changes of the directory are notified, but not of all directories below it.
-        self._is_notified = False
-        self._is_partly_notified = False
         self._is_changed = False
         self._is_unsaved = False
         self._scan_s = 0.0
@@ -143,7 +134,7 @@ class DirectoryWatch:
                     break
                 self._wait(notifier)
                 if notifier is not None:
-                    self._renew_watch(notifier)
+                    notifier.renew()
                 self._scan()
         finally:
             self._save()
@@ -154,108 +145,42 @@ class DirectoryWatch:
         if count := self._tracker.accept_present():
             self._is_changed = True
             text = "1 file is" if count == 1 else f"{count} files are"
-            self._report(
-                WatchEvent("note", f"{text} there already; --existing submits jobs for them too")
-            )
+            self._note(f"{text} there already; --existing submits jobs for them too")
 
-    def _open_notifier(self) -> DirectoryNotifier | None:
-        directory = self._options.directory
-        if self._options.is_once:
+    def _open_notifier(self) -> TreeNotifier | None:
+        """Return the notifier of the directory; None if it is read once or at intervals."""
+        options = self._options
+        if options.is_once:
             return None
         if self._remote:
-            self._report(
-                WatchEvent(
-                    "note",
-                    f"{directory} is on {self._remote}, which does not notify of changes: it is "
-                    f"read every {self._options.poll_s:g} s",
-                )
+            self._note(
+                f"{options.directory} is on {self._remote}, which does not notify of changes: it "
+                f"is read every {options.poll_s:g} s"
             )
             return None
-        notifier = None
-        try:
-            notifier = DirectoryNotifier()
-            notifier.add(directory)
-        except OSError as error:
-            if notifier is not None:
-                notifier.close()
-            self._report_no_notifications(error)
-            return None
-        self._is_notified = True
-        self._add_watches(notifier, directory)
-        return notifier
+        return TreeNotifier(
+            options.directory, options.poll_s, self._note,
+            is_recursive=options.accepted.is_recursive,
+        )  # fmt: skip
 
-    def _walk_directories(self, directory: str) -> Iterable[str]:
-        return walk_directories(directory) if self._options.accepted.is_recursive else [directory]
-
-    def _report_no_notifications(self, error: OSError) -> None:
-        why = error.strerror
-        if error.errno in _TOO_MANY:
-            why = f"too many watches, see sysctl {_TOO_MANY[error.errno]}"
-        sentence = (
-            f"no notifications of changes ({why}): the directory is read every "
-            f"{self._options.poll_s:g} s"
-        )
+    def _note(self, sentence: str) -> None:
         self._report(WatchEvent("note", sentence))
 
-    def _renew_watch(self, notifier: DirectoryNotifier) -> None:
-        """Watch the directory if it is another one of the same name than before.
-
-        Before the scan: a file that is written between the two is notified.
-        """
-        try:
-            is_new = notifier.add(self._options.directory)
-        except PermissionError:
-            return  # the scan fails too, and reports it
-        except OSError as error:
-            if self._is_notified:
-                self._report_no_notifications(error)
-            self._is_notified = False
-            return
-        self._is_notified = True
-        if is_new:
-            self._is_partly_notified = False
-            self._add_watches(notifier, self._options.directory)
-
-    def _wait(self, notifier: DirectoryNotifier | None) -> None:
+    def _wait(self, notifier: TreeNotifier | None) -> None:
         """Wait for a change, for a file to be due, or for the next scan."""
         now_s = time.monotonic()
-        is_notified = self._is_notified and not self._is_partly_notified and not self._is_away
+        is_notified = notifier is not None and notifier.is_complete and not self._is_away
         until_s = now_s + (_SAFETY_SCAN_S if is_notified else self._options.poll_s)
         if not self._is_away and (next_s := self._tracker.next_s(now_s)) is not None:
             until_s = min(until_s, max(next_s, now_s + _GATHER_S))
-        fds = [self._wake_reader] + ([] if notifier is None else [notifier.fd])
-        ready, _, _ = select.select(fds, [], [], max(0.0, until_s - now_s))
-        if notifier is None or notifier.fd not in ready or self._stopping:
+        fds = [] if notifier is None else notifier.fds
+        ready, _, _ = select.select([self._wake_reader, *fds], [], [], max(0.0, until_s - now_s))
+        if notifier is None or not set(fds).intersection(ready) or self._stopping:
             return
         # Collect the changes of the next moment for one scan; of a longer one if scans take long.
         delay_s = max(_GATHER_S, _SCAN_SHARE * self._scan_s)
         select.select([self._wake_reader], [], [], delay_s)
-        _, appeared, is_lost = notifier.read_changed()
-        if self._options.accepted.is_recursive:
-            # The scan leaves hidden directories out.
-            found = sorted(each for each in appeared if not os.path.basename(each).startswith("."))
-            for each in [self._options.directory] if is_lost else found:
-                self._add_watches(notifier, each)
-
-    def _add_watches(self, notifier: DirectoryNotifier, below: str) -> None:
-        """Watch the directories below one. Those that the scan leaves out stay unwatched; without
-        watches for the others the directory is read at intervals."""
-        left_out: list[OSError] = []
-        for each in self._walk_directories(below):
-            try:
-                notifier.add(each)
-            except OSError as error:
-                if error.errno in LEFT_OUT:
-                    left_out.append(error)
-                    continue
-                if not self._is_partly_notified:
-                    self._is_partly_notified = True
-                    self._report_no_notifications(error)
-                break
-        if left_out:
-            first, count = left_out[0], len(left_out)
-            text = "is left out" if count == 1 else f"and {count - 1} more are left out"
-            self._report(WatchEvent("note", f"{first.filename} {text}: {first.strerror}"))
+        notifier.read_changes()
 
     def _scan(self) -> None:
         began_s = time.monotonic()
@@ -279,7 +204,7 @@ class DirectoryWatch:
             return
         if self._is_away:
             self._is_away = False
-            self._report(WatchEvent("note", f"{self._options.directory} is there again"))
+            self._note(f"{self._options.directory} is there again")
         now_s = time.monotonic()
         self._scan_s = now_s - began_s
         self._tracker.observe(found, now_s)
@@ -312,6 +237,7 @@ class DirectoryWatch:
                 self._tracker.accept(path, known.job, now_s, counts=False)
                 return
         try:
+            self._check_result(path, state)
             done = self._client.post("jobs", self._make_body(path, state))
         except _TEMPORARY:
             raise
@@ -327,6 +253,24 @@ class DirectoryWatch:
             self._report(WatchEvent("submitted", f"job {job}: {path}", path, job))
         else:
             self._report(WatchEvent("known", f"job {job} exists already: {path}", path, job))
+
+    def _check_result(self, path: str, state: FileState) -> None:
+        """Tell the user if a job of this watch wrote the file. Raises BadRequest for a result of
+        results, of which there would be no end."""
+        found = self._results.find(path, state.mtime_ns // 1_000_000, self._tracker.known)
+        if found is None:
+            return
+        remedy = f"exclude such files (--exclude '*{Path(path).suffix}'), or let the command write"
+        if found.generation > MAX_GENERATION:
+            raise BadRequest(
+                f"job {found.job} wrote it, about a file that is a result of this watch itself; "
+                f"{remedy} into another directory"
+            )
+        if self._results.is_first:
+            self._note(
+                f"{path} was written while job {found.job} about {found.origin} ran; if it is a "
+                f"result of that job, {remedy} into another directory"
+            )
 
     def _find_own_change(self, job: int, state: FileState) -> bool | None:
         """Return whether the file's job changed it; None while the job has not ended."""
@@ -359,20 +303,10 @@ class DirectoryWatch:
 
     def _load(self) -> bool:
         """Read the state file; return whether there is one."""
-        try:
-            value = json.loads(self._state.read_text(encoding="utf-8"))
-            self._tracker.known = {
-                path: KnownFile(FileState(*state), job)
-                for path, (*state, job) in value["files"].items()
-            }
-        except FileNotFoundError:
-            return False
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ConfigError(
-                f"cannot read {self._state}: {error}; remove it to start again (jobs are not "
-                "repeated as long as the queue keeps them)"
-            ) from None
-        return True
+        known = read_state_file(self._state)
+        if known is not None:
+            self._tracker.known = known
+        return known is not None
 
     def _save(self) -> None:
         if not self._is_changed:
@@ -382,17 +316,12 @@ class DirectoryWatch:
             self._tracker.known = known = {
                 path: each for path, each in known.items() if os.path.lexists(path)
             }
-        files = {path: [*each.state, each.job] for path, each in known.items()}
-        value = {
-            "directory": self._options.directory, "command": self._options.command, "files": files,
-        }  # fmt: skip
         try:
-            replace_file(self._state, json.dumps(value).encode())
+            write_state_file(self._state, self._options.directory, self._options.command, known)
         except OSError as error:
             # The queue knows the keys of the jobs, so the watch works on without the file.
             if not self._is_unsaved:
                 self._is_unsaved = True
-                sentence = f"cannot write {self._state}: {error.strerror}; trying again"
-                self._report(WatchEvent("note", sentence))
+                self._note(f"cannot write {self._state}: {error.strerror}; trying again")
             return
         self._is_changed = self._is_unsaved = False

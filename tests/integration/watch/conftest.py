@@ -24,6 +24,11 @@ def queue(running_queue: RunningQueue) -> RunningQueue:
         "subject": "{source}",
     }  # fmt: skip
     running_queue.client.post("commands", {"definition": append, "replace": True})
+    beside = {
+        "name": "beside", "shell": 'cp "$MYTHJOBS_P_SOURCE" "$MYTHJOBS_P_SOURCE.out"',
+        "parameters": [PATH],
+    }  # fmt: skip
+    running_queue.client.post("commands", {"definition": beside, "replace": True})
     return running_queue
 
 

@@ -80,6 +80,22 @@ def test_a_changed_file_is_new_unless_its_job_changed_it(queue: RunningQueue, in
 
 
 @pytest.mark.slow
+def test_results_in_the_watched_directory_do_not_become_jobs_for_ever(
+    queue: RunningQueue, inbox: Path
+) -> None:
+    # Seen: `watch --once` of a command that writes beside its input submitted jobs without end.
+    (inbox / "a.ts").write_text("x")
+    with Watching(queue.client, inbox, includes_present=True, command="beside") as watching:
+        watching.wait_for("refused")
+    assert watching.kinds() == ["submitted", "note", "submitted", "submitted", "refused"]
+    [note] = [each.sentence for each in watching.events if each.kind == "note"]
+    assert note.startswith(f"{inbox}/a.ts.out was written while job {watching.events[0].job} about")
+    assert "--exclude '*.out'" in note
+    assert watching.events[-1].path == f"{inbox}/a.ts.out.out.out"
+    assert not (inbox / "a.ts.out.out.out.out").exists()
+
+
+@pytest.mark.slow
 def test_a_file_is_taken_when_its_writer_has_closed_it(queue: RunningQueue, inbox: Path) -> None:
     with Watching(queue.client, inbox, includes_present=True) as watching:
         with (inbox / "slow").open("w") as file:
@@ -201,6 +217,14 @@ def test_wrong_requests(
     code = run(["--state-dir", str(queue.root), "watch", str(inbox), *arguments])
     assert code == 2
     assert says in capfd.readouterr().err
+
+
+def test_a_directory_without_a_name_is_refused(
+    queue: RunningQueue, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["watch", "", "--command", "look", "--once"]
+    assert run(["--state-dir", str(queue.root), *arguments]) == 2
+    assert "the name of the directory is empty; give a path" in capfd.readouterr().err
 
 
 def test_a_directory_that_does_not_exist(

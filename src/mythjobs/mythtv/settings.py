@@ -14,6 +14,7 @@ from typing import Final
 
 from mythjobs.config import files
 from mythjobs.config.bounded_files import read_file
+from mythjobs.config.file_kinds import check_files
 from mythjobs.config.state import StateDir
 from mythjobs.errors import ConfigError, DefinitionError
 from mythjobs.model.toml_values import Table, read_duration, read_int, read_text
@@ -89,7 +90,11 @@ class BridgeSettings:
 
 
 def bridge_dir(state_root: Path | str) -> BridgeDir:
-    return BridgeDir(StateDir(Path(state_root)).mythtv_settings.parent)
+    """Return the paths of the bridge's files. Raises StateNotWritable if a FIFO, a device or
+    a socket is in the place of one."""
+    directory = StateDir(Path(state_root)).mythtv_settings.parent
+    check_files(directory)
+    return BridgeDir(directory)
 
 
 def default_name() -> str:

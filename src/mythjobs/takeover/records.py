@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mythjobs.config import locks
+from mythjobs.config.file_kinds import check_files
 from mythjobs.config.files import replace_file
 from mythjobs.errors import BadRequest, ConfigError
 from mythjobs.takeover.entry import Place
@@ -68,8 +69,9 @@ class ImportRecords:
 
     @staticmethod
     def load(root: Path) -> ImportRecords:
-        """Read the records of a state directory. Raises ConfigError."""
+        """Read the records of a state directory. Raises ConfigError, StateNotWritable."""
         records = ImportRecords(root / "import")
+        check_files(records.directory)
         path = records._path
         try:
             stored = json.loads(path.read_bytes())
@@ -81,7 +83,7 @@ class ImportRecords:
             records.files = {key: FileRecord(**each) for key, each in stored["files"].items()}
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"cannot read {path}: {error!r}; restore it from a backup") from None
         return records
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from mythjobs.mythtv.bridge.takeover import switch_off, switch_on
 from mythjobs.mythtv.rules import RecordingRule
 from mythjobs.mythtv.services.client import Services
 from mythjobs.mythtv.settings import save_rules
+from tests.support.disks import fill_disk, mount_small_disk
 from tests.support.mythtv.bridge import RunningBridge, remove_commands, run_bridge, wait_for
 from tests.support.running_queue import RunningQueue
 
@@ -40,14 +42,45 @@ def look(bridge: RunningBridge, number: int) -> None:
     wait_for(lambda: bridge.services.requests.count(asked) > before or None, bridge.log)
 
 
+def make_directory(path: Path) -> bool:
+    """Return False if a file has the name."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
 def test_an_internal_error_of_a_monitor_ends_the_bridge(bridge: RunningBridge) -> None:
     # The monitors write the status file; without them the bridge would be deaf but look alive.
-    bridge.directory.status.with_suffix(".new").mkdir()
+    temporary = bridge.directory.status.with_suffix(".new")
+    # The bridge may be writing it: it has just started.
+    wait_for(lambda: make_directory(temporary), bridge.log)
     bridge.exit_code = os.EX_SOFTWARE
     bridge.backend.drop_clients()
     wait_for(lambda: "internal error, the bridge exits" in bridge.log or None, "no exit")
-    bridge.directory.status.with_suffix(".new").rmdir()
+    temporary.rmdir()
     assert bridge.process.wait(60) == os.EX_SOFTWARE
+
+
+def test_a_full_disk_ends_the_bridge_with_the_file_and_the_remedy(
+    running_queue: RunningQueue, tmp_path: Path
+) -> None:
+    """Observed: a full disk was reported as an internal error, with a traceback."""
+    with mount_small_disk(tmp_path) as disk:
+        (disk / "s").symlink_to(running_queue.root)
+        with run_bridge(disk / "s", running_queue.client, None) as bridge:
+            recordings = bridge.directory.recordings
+            wait_for(lambda: bool(bridge.log and recordings.exists()) or None, "no log")
+            bridge.exit_code = os.EX_CANTCREAT
+            fill_disk(disk)  # what else is logged still fits into the last page of the log
+            bridge.services.add_recording(29, (1001, "2026-11-25T09:00:00Z"))
+            bridge.backend.finish_recording(1001, "2026-11-25T09:00:00Z")
+            assert bridge.process.wait(60) == os.EX_CANTCREAT, bridge.log
+            directory = bridge.directory.root
+            assert f"cannot use {directory}/recordings.json: No space left on device" in bridge.log
+            assert f"cannot write {directory}/status.json: No space left on device" in bridge.log
+            assert "Traceback" not in bridge.log
 
 
 def test_rows_of_every_kind_are_handled_as_mythtv_would(bridge: RunningBridge) -> None:

@@ -227,7 +227,7 @@ def test_the_commands(
         (["set-skiplist", "5"], 2, "give one of RANGES"),
         (["set-skiplist", "5", "1-2", "--edl", "x"], 2, "give one of RANGES"),
         (["set-skiplist", "5", "--edl", "/nonexistent"], 2, "cannot read /nonexistent"),
-        (["set-skiplist", "5", "x"], 2, "no range of frames"),
+        (["set-skiplist", "5", "x"], 2, "is not a range of frames"),
         (["set-skiplist", "999", "1-2"], 2, 'no recording "999"'),
         (["undo", "5"], 2, "has changed nothing"),
         (["undo", "5", "--discard"], 2, "keeps no old file"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mythjobs.errors import Unreachable
 from mythjobs.mythtv.bridge.state_files import read_status
 from mythjobs.mythtv.bridge.takeover import switch_on
 from mythjobs.mythtv.database.address import DatabaseAddress
-from mythjobs.mythtv.database.connection import MythDatabase
+from mythjobs.mythtv.database.connection import MythDatabase, MythDatabaseError
 from mythjobs.mythtv.database.queue_table import QueueDatabase
 from mythjobs.mythtv.database.recordings import read_recording
 from mythjobs.mythtv.job_rows import JobRow, RowChange, RowState
@@ -162,36 +163,42 @@ def test_the_bridge_goes_on_when_the_server_accepts_connections_again(
 ) -> None:
     row_id = bridge.insert_row()
     bridge.wait_row(row_id, RowState.RUNNING)
-    others: list[MythDatabase] = []
     root = DatabaseAddress(user="root", password="", name="mythconverg", socket=str(server.socket))
-    with MythDatabase(root) as administrator:
+    with ExitStack() as others, MythDatabase(root) as administrator:
+        own: set[int] = set()
 
         def is_shut_out() -> bool:
             """Take all connections, also those of the bridge."""
-            own = {each.query("SELECT CONNECTION_ID() AS n")[0]["n"] for each in others}
             for found in administrator.query("SHOW PROCESSLIST"):
                 if found["User"] == "mythtv" and found["Id"] not in own:
-                    administrator.execute(f"KILL {found['Id']}")
-            fill(address, others)
+                    kill(administrator, found["Id"])
+            own.update(fill(address, others))
             return "Too many connections" in read_status(bridge.directory).get("table", "")
 
         wait_for(is_shut_out, bridge.log)
         gate.write_text("0\n")
-        for each in others:
-            each.close()
     bridge.wait_row(row_id, FINISHED)
     assert len(jobs_of(bridge, row_id)) == 1
 
 
-def fill(address: DatabaseAddress, connections: list[MythDatabase]) -> None:
-    """Open connections until the server refuses one."""
+def kill(administrator: MythDatabase, connection: int) -> None:
+    """End a connection, unless it has ended since it was listed."""
+    try:
+        administrator.execute(f"KILL {connection}")
+    except MythDatabaseError as error:
+        if "Unknown thread id" not in str(error):
+            raise
+
+
+def fill(address: DatabaseAddress, connections: ExitStack) -> Iterator[int]:
+    """Open connections until the server refuses one, and tell the id of each."""
     while True:
-        database = MythDatabase(address)
+        database = connections.enter_context(MythDatabase(address))
         try:
-            database.query("SELECT 1")
+            [found] = database.query("SELECT CONNECTION_ID() AS id")
         except Unreachable:
             return
-        connections.append(database)
+        yield found["id"]
 
 
 def test_a_frozen_server_overwrites_nothing_when_it_thaws(
@@ -257,5 +264,5 @@ def test_a_server_that_does_not_answer_does_not_delay_the_end_of_the_bridge(
 
             wait_for(do_both_wait, other.log)
             other.process.terminate()
-            # The answer would be waited for for 20 s.
+            # Without the stop the program would wait 20 s for the answer.
             assert other.process.wait(15) == 0

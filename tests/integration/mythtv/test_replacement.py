@@ -142,6 +142,19 @@ def test_undo_restores_everything(recorded: Recorded, extension: str) -> None:
     assert undo_log.list_entries(recorded.mythtv, 5) == []
 
 
+def test_the_old_file_is_discarded_only_where_it_is(recorded: Recorded, tmp_path: Path) -> None:
+    """Observed: on another machine the undo log forgot the old file, which stayed for ever."""
+    recorded.replace()
+    [entry] = undo_log.list_entries(recorded.mythtv, 5)
+    with pytest.raises(BadRequest, match="not on this machine; repeat this where"):
+        discard(recorded.mythtv, entry, tmp_path / "none")
+    assert undo_log.list_entries(recorded.mythtv, 5) == [entry]
+    # A file that somebody has deleted here is no reason to keep the entry.
+    (recorded.directory / f"{NAME}.ts.mythjobs-old").unlink()
+    discard(recorded.mythtv, entry, recorded.directory)
+    assert undo_log.list_entries(recorded.mythtv, 5) == []
+
+
 def test_the_old_file_is_discarded(recorded: Recorded) -> None:
     recorded.replace()
     # Somebody gave the recording its old name again.

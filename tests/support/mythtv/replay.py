@@ -42,7 +42,11 @@ def replay_connection(lines: list[Line]) -> Iterator[int]:
                 if not _expect(sock, line.data):
                     return
             elif line.direction == "<":
-                sock.sendall(line.data)
+                try:
+                    sock.sendall(line.data)
+                except ConnectionError:
+                    # The client has left. The recorded one did so later.
+                    return
             elif line.data.startswith(_CLOSED):
                 return
 

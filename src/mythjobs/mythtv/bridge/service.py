@@ -18,6 +18,7 @@ from mythjobs.client.client import Client
 from mythjobs.client.locate import find_socket
 from mythjobs.config import locks
 from mythjobs.config.log_setup import set_up_logging
+from mythjobs.config.os_errors import explain_os_error, is_disk_error
 from mythjobs.mythtv.bridge.job_request import JobRequests
 from mythjobs.mythtv.bridge.monitor import Monitor
 from mythjobs.mythtv.bridge.queue_loop import QueueLoop
@@ -99,7 +100,7 @@ class _BridgeProgram:
         self._stack = stack
         self._directory = directory
         self._settings = replace(settings, commands={})
-        self._failed = False
+        self._failure_code = 0
         self._is_stopping = False
         self._status = StatusFile(
             directory, pid=os.getpid(), started_ms=time.time_ns() // 1_000_000,
@@ -184,22 +185,28 @@ class _BridgeProgram:
                 stops.get(timeout=_CHECK_S)
                 return os.EX_OK
             except queue.Empty:
-                if self._failed:
-                    return os.EX_SOFTWARE
+                if self._failure_code:
+                    return self._failure_code
         log.info("no backend is configured any more")
         return os.EX_OK
 
     def _guarded(self, run: Callable[[], None]) -> Callable[[], None]:
-        """Return a function that ends the program after an internal error in one of its threads,
-        so that no partly working bridge remains."""
+        """Return a function that ends the program after an error in one of its threads, so that no
+        partly working bridge remains: an internal one, or a full disk."""
 
         def run_guarded() -> None:
             try:
                 run()
-            except Exception:
-                if not self._is_stopping:  # else its connections are closed already
+            except Exception as error:
+                if self._is_stopping:  # its connections are closed already
+                    return
+                if isinstance(error, OSError) and is_disk_error(error):
+                    explained = explain_os_error(error, self._directory.root)
+                    log.error("%s; the bridge exits", explained.sentence)
+                    self._failure_code = explained.exit_code
+                else:
                     log.exception("internal error, the bridge exits")
-                    self._failed = True
+                    self._failure_code = os.EX_SOFTWARE
 
         return run_guarded
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from mythjobs.config import files
+from mythjobs.config.os_errors import is_disk_error
 from mythjobs.errors import ConfigError
 from mythjobs.mythtv.bridge.table import RowJob
 from mythjobs.mythtv.bridge.watch import WatchProgress
 from mythjobs.mythtv.settings import BridgeDir
 
+log = logging.getLogger(__name__)
 _MAX_PROBLEMS: Final = 50
 
 
@@ -59,6 +62,7 @@ class StatusFile:
     def __init__(self, directory: BridgeDir, **first: Any) -> None:
         self._path = directory.status
         self._lock = threading.Lock()
+        self._is_unsaved = False
         self._status: dict[str, Any] = {"problems": [], **first}
 
     def update(self, **changes: Any) -> None:
@@ -98,8 +102,18 @@ class StatusFile:
     def _save(self) -> None:
         # No fsync: the file is about the running bridge only.
         temporary = self._path.with_suffix(".new")
-        with open(temporary, "wb", opener=files.open_private) as file:
-            file.write(json.dumps(self._status).encode())
+        try:
+            with open(temporary, "wb", opener=files.open_private) as file:
+                file.write(json.dumps(self._status).encode())
+        except OSError as error:
+            if not is_disk_error(error):
+                raise
+            # The bridge works without the file; the next change is written with this one.
+            if not self._is_unsaved:
+                log.warning("cannot write %s: %s", self._path, error.strerror)
+            self._is_unsaved = True
+            return
+        self._is_unsaved = False
         temporary.replace(self._path)
 
 

@@ -104,7 +104,8 @@ class TableCore:
     name: str
     jobs: dict[int, RowJob] = field(default_factory=dict)
     _shown: dict[int, _Shown] = field(default_factory=dict)
-    # Rows of hosts that are taken over, and since when they have been the same.
+    # By id, rows that MythTV pinned to a host whose queue was taken over; since when each has been
+    # unchanged.
     _pinned: dict[int, tuple[JobRow, int]] = field(default_factory=dict)
 
     def decide(
@@ -180,7 +181,7 @@ class TableCore:
         return [j.job_id for j in self.jobs.values() if j.job_id and not j.is_reported]
 
     def _look_at_pinned(self, row: JobRow, now_ms: int) -> tuple[JobRow, int]:
-        """Return the row and since when it has been the same."""
+        """Return the row, and since when it has been unchanged."""
         before = self._pinned.get(row.row_id)
         return before if before and before[0] == row else (row, now_ms)
 

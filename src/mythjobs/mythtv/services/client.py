@@ -116,7 +116,7 @@ class Services:
         return [clean_text(str(each)) for each in found] if isinstance(found, list) else []
 
     def settings(self, host: str | None) -> Mapping[str, str]:
-        """Return all settings of a host, None for the global ones."""
+        """Return all settings of a host; the global ones if it is None."""
         # GetSetting answers "" for a missing setting too. `HostName=_GLOBAL_` gives an empty list.
         parameters = {} if host is None else {"HostName": host}
         found = read_table(self.get("Myth/GetSettingList", **parameters), "SettingList")
@@ -146,7 +146,7 @@ class Services:
         return names.get("autocommflagwhilerecording", "") not in ("", "0")
 
     def put_setting(self, name: str, value: str, host: str | None) -> None:
-        """Write a setting of a host, None for a global one. All backends then read it again."""
+        """Write a setting of a host; a global one if it is None. All backends then reload it."""
         self._change_setting("Myth/PutSetting", HostName=host or GLOBAL, Key=name, Value=value)
 
     def delete_setting(self, name: str, host: str | None) -> None:

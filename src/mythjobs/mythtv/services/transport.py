@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from html import unescape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 from mythjobs.errors import BadRequest, NotAllowed, ProtocolError, Unreachable
@@ -32,6 +32,15 @@ _MAX_PAGE_BYTES: Final = 2**20
 _MAX_REDIRECTS: Final = 3
 _TITLE: Final = re.compile(r"<TITLE>(.*?)</TITLE>", re.IGNORECASE | re.DOTALL)
 _LOGIN: Final = "Myth/LoginUser"
+
+
+class _Call(NamedTuple):
+    """A call of the Services API. verb: `GET` or `POST`; method: like `Content/GetFile`."""
+
+    verb: str
+    method: str
+    parameters: Mapping[str, object]
+    headers: Mapping[str, str]
 
 
 class Transport:
@@ -80,7 +89,7 @@ class Transport:
     ) -> bytes:
         """Send a request and return the body of its answer. Status 416 is no error."""
         with _Deadline(self._timeout_s) as deadline:
-            response = self._open(verb, method, parameters, headers, deadline)
+            response = self._open(_Call(verb, method, parameters, headers or {}), deadline)
             try:
                 return self._read(response, MAX_ANSWER_BYTES, method, deadline)
             finally:
@@ -91,41 +100,28 @@ class Transport:
     ) -> httpx.Response:
         """Return the open response of a file; the caller closes it. Status 416 is no error."""
         with _Deadline(self._timeout_s) as deadline:
-            return self._open("GET", method, parameters, headers, deadline)
+            return self._open(_Call("GET", method, parameters, headers), deadline)
 
-    def _open(
-        self,
-        verb: str,
-        method: str,
-        parameters: Mapping[str, object],
-        headers: Mapping[str, str] | None,
-        deadline: _Deadline,
-    ) -> httpx.Response:
+    def _open(self, call: _Call, deadline: _Deadline) -> httpx.Response:
         """Send a request, and again after a login if the backend wants one."""
         used = self._token
-        response = self._send(verb, method, parameters, headers, deadline)
+        response = self._send(call, deadline)
         if response.status_code == 401:
             wants_digest = "digest" in response.headers.get("WWW-Authenticate", "").lower()
             response.close()
-            self._log_in(method, used, deadline, wants_digest=wants_digest)
-            response = self._send(verb, method, parameters, headers, deadline)
+            self._log_in(call.method, used, deadline, wants_digest=wants_digest)
+            response = self._send(call, deadline)
         if response.status_code >= 400 and response.status_code != 416:
             try:
-                self._raise_refusal(response, method, deadline)
+                self._raise_refusal(response, call.method, deadline)
             finally:
                 response.close()
         return response
 
-    def _send(
-        self,
-        verb: str,
-        method: str,
-        parameters: Mapping[str, object],
-        headers: Mapping[str, str] | None,
-        deadline: _Deadline,
-    ) -> httpx.Response:
+    def _send(self, call: _Call, deadline: _Deadline) -> httpx.Response:
         import httpx
 
+        verb, method, parameters, headers = call
         values = {key: str(value) for key, value in parameters.items()}
         # Colons of times stay as they are; the backend's own programs send them so.
         query = urlencode(values, quote_via=quote, safe=":") if verb == "GET" and values else ""
@@ -133,7 +129,7 @@ class Transport:
             verb,
             f"/{method}?{query}" if query else f"/{method}",
             data=values if verb == "POST" else None,
-            headers={**(headers or {}), **({"Authorization": self._token} if self._token else {})},
+            headers={**headers, **({"Authorization": self._token} if self._token else {})},
             extensions={"trace": deadline.trace},
         )
         # A challenge belongs to one request: httpx counts its uses without a lock.
@@ -208,7 +204,7 @@ class Transport:
 
     def _fetch_token(self, deadline: _Deadline) -> str:
         values = {"UserName": self._user, "Password": self._password}
-        response = self._send("POST", _LOGIN, values, None, deadline)
+        response = self._send(_Call("POST", _LOGIN, values, {}), deadline)
         try:
             if response.status_code == 404:
                 raise NotAllowed(

@@ -25,7 +25,7 @@ def parse_frames(text: str) -> Ranges:
     for piece in filter(None, (each.strip() for each in text.split(","))):
         match = _FRAMES.fullmatch(piece)
         if match is None or piece == "-":
-            raise BadRequest(f'"{piece:.40}" is no range of frames; write it like 100-2500')
+            raise BadRequest(f'"{piece:.40}" is not a range of frames; write it like 100-2500')
         found.append((int(match[1] or 0), int(match[2]) if match[2] else OPEN_END))
     return normalize(found)
 
@@ -66,7 +66,9 @@ def parse_comskip(text: str) -> Ranges:
             continue
         match = _COMSKIP_RANGE.fullmatch(line)
         if match is None:
-            raise BadRequest(f'line {number} of comskip\'s file, "{line:.40}", is no range')
+            raise BadRequest(
+                f'line {number} of comskip\'s file, "{line:.40}", is not a range of frames'
+            )
         found.append((int(match[1]), int(match[2])))
     return normalize(found)
 

@@ -203,10 +203,18 @@ def remove_kept_files(database: MythDatabase) -> None:
 
 
 def discard(database: MythDatabase, entry: UndoEntry, directory: Path) -> None:
-    """Delete the old file, which makes the replacement final."""
+    """Delete the old file, which makes the replacement final. It can be repeated after an
+    interruption. Raises BadRequest on a machine that does not have the files."""
     assert entry.change.replaced is not None
-    _check_names(*entry.change.replaced[:2])
-    (directory / f"{entry.change.replaced[0]}{_OLD}").unlink(missing_ok=True)
+    old, new, _ = entry.change.replaced
+    _check_names(old, new)
+    kept = directory / f"{old}{_OLD}"
+    # Where the new file is, the old one was, too: somebody has deleted it.
+    if not kept.exists() and not (directory / new).exists():
+        raise BadRequest(
+            f"the old file {kept} is not on this machine; repeat this where the recording is"
+        )
+    kept.unlink(missing_ok=True)
     undo_log.remove_entry(database, entry.id)
 
 

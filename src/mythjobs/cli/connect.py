@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mythjobs.errors import BadRequest
 
 if TYPE_CHECKING:
     from mythjobs.client.client import Client
+
+_clients: Final[list[Client]] = []  # the last one that this run of the command line has opened
 
 
 def find_root(state_dir: str | None) -> str:
@@ -31,5 +33,18 @@ def open_client(state_dir: str | None) -> Client:
     url = os.environ.get("MYTHJOBS_URL")
     # The option --state-dir takes precedence over MYTHJOBS_URL.
     if url and state_dir is None:
-        return Client(locate.parse_url(url, find_root(state_dir), os.environ))
-    return Client(locate.find_socket(find_root(state_dir)))
+        return _remember(Client(locate.parse_url(url, find_root(state_dir), os.environ)))
+    return _remember(Client(locate.find_socket(find_root(state_dir))))
+
+
+def describe_difference() -> str:
+    """Return how the versions of this program and of the last master differ, "" if they do not.
+
+    An internal error may come from a response that a master of another version sent.
+    """
+    return _clients[-1].describe_difference() if _clients else ""
+
+
+def _remember(client: Client) -> Client:
+    _clients[:] = [client]
+    return client

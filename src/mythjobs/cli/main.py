@@ -7,18 +7,21 @@ for months on each machine, they take 1.7 MB of memory.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import sys
 from importlib import import_module
 from typing import Final
 
-from mythjobs.cli import quick_agent, quick_status, terminal
+from mythjobs.cli import connect, quick_agent, quick_status, terminal
 from mythjobs.errors import MythJobsError
 
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 _COMPLETION_VARIABLE: Final = "_MYTHJOBS_COMPLETE"
+# What is printed where the locale cannot encode these marks. Any other letter is a question mark.
+_SUBSTITUTES: Final = {"✔": "yes", "✘": "no", "✓": "+", "–": "-", "…": "..."}
 
 
 def main() -> int:
@@ -47,10 +50,7 @@ def run(arguments: list[str]) -> int:
         terminal.print_message(error.sentence)
         code = error.exit_code
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO):
-            code = _report_internal_error()
-        else:
-            code = _report_write_error(error)
+        code = _report_os_error(error)
     except Exception:
         code = _report_internal_error()
     return _flush_stdout(code)
@@ -74,10 +74,17 @@ def _prepare_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (open until the exit)
-    # Where the locale cannot encode ✔, print a question mark instead of failing.
+    codecs.register_error("mythjobs", _replace_unencodable)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="mythjobs")
+
+
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
+    """Return what to print instead of letters that the locale cannot encode."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    return "".join(_SUBSTITUTES.get(each, "?") for each in text), error.end
 
 
 def _flush_stdout(code: int) -> int:
@@ -89,6 +96,18 @@ def _flush_stdout(code: int) -> int:
     except ValueError:  # stdout is closed
         pass
     return code
+
+
+def _report_os_error(error: OSError) -> int:
+    if error.filename is None and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EIO):
+        return _report_write_error(error)
+    from mythjobs.config.os_errors import explain_os_error, is_disk_error
+
+    if error.filename is None or not is_disk_error(error):
+        return _report_internal_error()
+    explained = explain_os_error(error, error.filename)
+    terminal.print_message(explained.sentence)
+    return explained.exit_code
 
 
 def _report_write_error(error: OSError) -> int:
@@ -103,5 +122,10 @@ def _report_internal_error() -> int:
     import traceback
 
     traceback.print_exc()
-    terminal.print_message("internal error in mythjobs; please report it with the traceback above")
+    if difference := connect.describe_difference():
+        terminal.print_message(f"internal error, perhaps as {difference}")
+    else:
+        terminal.print_message(
+            "internal error in mythjobs; please report it with the traceback above"
+        )
     return os.EX_SOFTWARE

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from mythjobs import clock
 from mythjobs.cli.session import Session
-from mythjobs.cli.times import parse_instant_ms
+from mythjobs.cli.times import parse_instant_ms, parse_past_ms
 from mythjobs.client.client import Json
-from mythjobs.errors import BadRequest, MythJobsError
+from mythjobs.errors import BadRequest, MythJobsError, machine_not_found
 from mythjobs.model.life import JobState
 from mythjobs.model.names import check_machine_name, describe_invalid_label, is_label
 from mythjobs.model.units import parse_duration, parse_size
@@ -24,6 +27,8 @@ _MAX_DURATION_S: Final = 2.0**53
 _COMPLETION_TIMEOUT_S: Final = 1.0
 # Most jobs that a range like 10-20 may have: as many as the master accepts in one request.
 _MAX_RANGE: Final = 10_000
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,30}")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
 _WHEN: Final = {"": "ok", "ok": "ok", "any": "any", "failure": "failure"}
 
 Context = click.Context | None
@@ -60,34 +65,32 @@ class TextType(click.ParamType[str]):
             self.fail(f"{self._label} {error}", param, context)
 
 
-class CommandNameType(TextType):
-    name = "command"
+class NameType(TextType):
+    """Name of an item of an API collection, of which `detail` is a field shown in completions."""
+
+    def __init__(self, name: str, collection: str, detail: str) -> None:
+        super().__init__()
+        self.name = name
+        self._collection = collection
+        self._detail = detail
 
     def shell_complete(
         self, context: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        found = _query(context, "commands")
-        return _complete([(each["name"], each["summary"]) for each in found], incomplete)
+        found = _query(context, self._collection)
+        return _complete([(each["name"], str(each[self._detail])) for each in found], incomplete)
 
 
-class ScheduleNameType(TextType):
-    name = "schedule"
-
-    def shell_complete(
-        self, context: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        found = _query(context, "schedules")
-        return _complete([(each["name"], each["summary"]) for each in found], incomplete)
-
-
-class MachineNameType(TextType):
-    name = "machine"
-
-    def shell_complete(
-        self, context: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        found = _query(context, "machines")
-        return _complete([(each["name"], each["state"]) for each in found], incomplete)
+class MachineNameType(NameType):
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> str:
+        text = str(super().convert(value, param, context))
+        # An empty variable of a script must not mean "any machine", which is the default.
+        if not text and context is not None and isinstance(param, click.Option):
+            if context.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE:
+                raise machine_not_found(text)
+        return text
 
 
 class NewMachineNameType(TextType):
@@ -104,16 +107,33 @@ class NewMachineNameType(TextType):
         return text
 
 
-class JobIdType(click.IntRange):
+class IntegerType(click.IntRange):
+    """Whole number in digits 0 to 9: int() accepts 1_0, and the digits of all scripts."""
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> int:
+        if isinstance(value, str) and not _INTEGER.fullmatch(value):
+            self.fail(f"{value!r} is not a whole number", param, context)
+        return int(super().convert(value, param, context))
+
+
+class NumberType(click.FloatRange):
+    """Number in digits 0 to 9: float() accepts the digits of all scripts."""
+
+    def convert(self, value: Any, param: Parameter, context: Context) -> float:
+        if isinstance(value, str) and not _NUMBER.fullmatch(value):
+            self.fail(f"{value!r} is not a number", param, context)
+        return float(super().convert(value, param, context))
+
+
+class JobIdType(IntegerType):
     name = "job"
 
     def __init__(self) -> None:
         super().__init__(min=1)
 
     def convert(self, value: Any, param: Parameter, context: Context) -> Any:
-        # Check the digits here, because int() accepts 1_0 and +10.
         if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
-            self.fail(f"{value!r} is not a valid job", param, context)
+            self.fail(f'"{value}" is not the id of a job, which is a whole number', param, context)
         return super().convert(value, param, context)
 
     def shell_complete(
@@ -194,13 +214,23 @@ class DependencyType(click.ParamType[Json]):
             self.fail(f'"{value}" must be like 42, 42:any or 42:failure', param, context)
         return {"job": int(job), "when": _WHEN[when]}
 
+    def shell_complete(
+        self, context: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return JOB.shell_complete(context, param, incomplete)
 
-class InstantType(click.ParamType[int]):
+
+class TimeType(click.ParamType[int]):
+    """Time that `parse`, a function of times.py, reads from the text and the present."""
+
     name = "time"
+
+    def __init__(self, parse: Callable[[str, int], int]) -> None:
+        self._parse = parse
 
     def convert(self, value: Any, param: Parameter, context: Context) -> int:
         try:
-            return parse_instant_ms(value, clock.master_now().wall_ms)
+            return self._parse(value, clock.master_now().wall_ms)
         except ValueError as error:
             self.fail(str(error), param, context)
 
@@ -256,6 +286,11 @@ class UnitsType(click.ParamType[tuple[str, int]]):
             self.fail(f'"{value}" must be like nas or nas=2', param, context)
         return TextType().convert(key, param, context), int(count or 1)
 
+    def shell_complete(
+        self, context: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return SEMAPHORE.shell_complete(context, param, incomplete)
+
 
 class LimitType(click.ParamType[tuple[str, "str | int"]]):
     """Limit as in [limits] of a definition: `wall=6h`, `memory=2GiB`, `processes=100`."""
@@ -299,7 +334,11 @@ class CeilingType(click.ParamType["int | str"]):
     name = "integer"
 
     def convert(self, value: Any, param: Parameter, context: Context) -> int | str:
-        return "auto" if value == "auto" else click.IntRange(min=0).convert(value, param, context)
+        if value == "auto":
+            return "auto"
+        from mythjobs.model.machine_policy import MAX_JOBS
+
+        return IntegerType(0, MAX_JOBS).convert(value, param, context)
 
 
 def refuse_duplicates(context: click.Context, option: Parameter, given: Pairs) -> Pairs:
@@ -311,20 +350,33 @@ def refuse_duplicates(context: click.Context, option: Parameter, given: Pairs) -
     return given
 
 
+def find_end_ms(for_s: float | None, until_ms: int | None) -> int | None:
+    """Return the end that --for or --until gives, None if neither does. Raises click.UsageError if
+    both do."""
+    if for_s is None:
+        return until_ms
+    if until_ms is not None:
+        raise click.UsageError("give either --for or --until", click.get_current_context())
+    return clock.master_now().wall_ms + round(1000 * for_s)
+
+
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 19
 
 
 TEXT: Final = TextType()
-COMMAND: Final = CommandNameType()
-MACHINE: Final = MachineNameType()
+COMMAND: Final = NameType("command", "commands", "summary")
+MACHINE: Final = MachineNameType("machine", "machines", "state")
 NEW_MACHINE: Final = NewMachineNameType()
-SCHEDULE: Final = ScheduleNameType()
+SCHEDULE: Final = NameType("schedule", "schedules", "summary")
+SEMAPHORE: Final = NameType("semaphore", "semaphores", "size")
+CHANNEL: Final = NameType("channel", "channels", "url")
 JOB: Final = JobIdType()
 JOB_RANGE: Final = JobRangeType()
 PARAMETER: Final = ArgumentType()
 AFTER: Final = DependencyType()
-INSTANT: Final = InstantType()
+INSTANT: Final = TimeType(parse_instant_ms)
+PAST: Final = TimeType(parse_past_ms)
 DURATION: Final = DurationType()
 SIZE: Final = SizeType()
 LABEL: Final = LabelType()

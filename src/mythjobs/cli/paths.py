@@ -18,6 +18,19 @@ def absolute_path(path: str, directory: str) -> str:
     return joined if ".." in joined.split("/") else os.path.normpath(joined)
 
 
+def resolve_path(path: str, kind: str) -> str:
+    """Return the absolute path of a file or directory (the kind) that a user has named.
+
+    Raises BadRequest if it is empty, as "$NAME" is in a script whose variable is not set.
+    """
+    if not path:
+        raise BadRequest(f"the name of the {kind} is empty; give a path")
+    try:
+        return absolute_path(path, "/" if os.path.isabs(path) else get_current_directory())
+    except FileNotFoundError:
+        raise BadRequest("the current directory was removed; change to another one") from None
+
+
 def resolve_path_argument(parameter: str, path: str, directory: str) -> str:
     """Return a path argument as an absolute path. Raises BadRequest if it is empty."""
     if not path:

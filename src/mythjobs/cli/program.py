@@ -30,8 +30,8 @@ COMMANDS: Final = {
         "cancel": "mythjobs.cli.commands.job_actions:cancel",
         "hold": "mythjobs.cli.commands.job_actions:hold",
         "release": "mythjobs.cli.commands.job_actions:release",
-        "set": "mythjobs.cli.commands.job_actions:set_",
-        "rerun": "mythjobs.cli.commands.job_actions:rerun",
+        "set": "mythjobs.cli.commands.job_changes:set_",
+        "rerun": "mythjobs.cli.commands.job_changes:rerun",
         "pause": "mythjobs.cli.commands.job_actions:pause",
         "resume": "mythjobs.cli.commands.job_actions:resume",
         "report": "mythjobs.cli.commands.report:report",
@@ -67,23 +67,6 @@ COMMANDS: Final = {
         "completion": "mythjobs.cli.commands.completion:completion",
     },
 }
-# What users of other queues, of systemd and of shells type instead.
-OTHER_NAMES: Final = {
-    "list": "jobs", "ls": "jobs", "ps": "jobs", "queue": "jobs", "squeue": "jobs", "sacct": "jobs",
-    "history": "jobs", "top": "status", "info": "show", "describe": "show", "explain": "why",
-    "logs": "log", "output": "log", "cat": "log", "tail": "log", "follow": "log",
-    "add": "submit", "enqueue": "submit", "sbatch": "submit", "exec": "run", "srun": "run",
-    "start": "up", "serve": "up", "server": "up", "daemon": "up",
-    "kill": "cancel", "stop": "cancel", "rm": "cancel", "remove": "cancel", "delete": "cancel",
-    "abort": "cancel", "scancel": "cancel", "unhold": "release", "suspend": "pause",
-    "prioritize": "set", "continue": "resume", "unpause": "resume", "thaw": "resume",
-    "freeze": "pause",
-    "retry": "rerun", "restart": "rerun", "requeue": "rerun", "resubmit": "rerun",
-    "nodes": "machines", "workers": "machines", "hosts": "machines", "agents": "machines",
-    "sinfo": "machines", "cron": "schedules", "clean": "prune", "stats": "status",
-    "commands": "command list", "semaphores": "semaphore list", "version": "--version",
-    "help": "--help",
-}  # fmt: skip
 _OVERVIEW: Final = """\
 Usage: mythjobs COMMAND [ARGUMENT…]
 
@@ -100,7 +83,6 @@ Usage: mythjobs COMMAND [ARGUMENT…]
 group = LazyGroup(
     "mythjobs",
     sections=COMMANDS,
-    other_names=OTHER_NAMES,
     params=[state_dir_option(hidden=False)],
     context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
@@ -133,7 +115,12 @@ def invoke(arguments: list[str]) -> int:
             error.show()
         return error.exit_code
     except click.ClickException as error:
-        sentence = error.format_message().rstrip(".")
+        from mythjobs.cli import other_names
+
+        if meant := other_names.suggest(error):
+            sentence = f"{error.message.rstrip('.')}. Did you mean `{meant}`?"
+        else:
+            sentence = error.format_message().rstrip(".")
         sentence = sentence.replace("is not a valid integer range", "is not a whole number")
         context_of = getattr(error, "ctx", None)
         where = context_of.command_path if context_of else "mythjobs"

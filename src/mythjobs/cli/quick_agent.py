@@ -49,7 +49,7 @@ def parse(arguments: list[str]) -> AgentOptions | None:
             flags.add(each)
         elif each == "--jobs":
             number = next(rest, "")
-            if not (number.isascii() and number.isdecimal() and len(number) < 10):
+            if not (number.isascii() and number.isdecimal() and len(number) < 5):
                 return None
             jobs = int(number)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -52,12 +52,27 @@ def state_dir_option(*, hidden: bool) -> click.Option:
     )
 
 
+# The first sentence of a command's help is listed whole; click would cut it at the line's end.
+_WHOLE: Final = 1000
+
+
 class CliCommand(click.Command):
     """Command that accepts the global option --state-dir after its name, too."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.params.append(state_dir_option(hidden=True))
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, args)
+        except click.UsageError as error:
+            # click does not say which command has an option without its value.
+            error.ctx = error.ctx or context
+            raise
+
+    def get_short_help_str(self, limit: int = _WHOLE) -> str:
+        return super().get_short_help_str(_WHOLE)
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         # Print the examples line by line; click joins the lines to one paragraph.
@@ -71,19 +86,11 @@ class LazyGroup(click.Group):
     """Group whose commands are imported when called.
 
     sections: the commands below each heading of the help, as name and `module:attribute`.
-    other_names: names that other programs have for these commands, which a message explains.
     """
 
-    def __init__(
-        self,
-        *arguments: Any,
-        sections: Sections,
-        other_names: Mapping[str, str] | None = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, *arguments: Any, sections: Sections, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._sections = sections
-        self._other_names = other_names or {}
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [name for section in self._sections.values() for name in section]
@@ -96,24 +103,6 @@ class LazyGroup(click.Group):
                 return command
         return None
 
-    def resolve_command(
-        self, context: click.Context, arguments: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(context, arguments)
-        except click.exceptions.NoSuchCommand as error:
-            if not (similar := self._find_similar(error.command_name, context)):
-                raise
-            sentence = f"{error.message} Did you mean `{context.command_path} {similar}`?"
-            raise click.UsageError(sentence, context) from None
-
-    def _find_similar(self, name: str, context: click.Context) -> str:
-        """Return the command that a user may mean with a name that no command has, or ""."""
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, self.list_commands(context), n=1)
-        return self._other_names.get(name) or next(iter(close), "")
-
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         widest = max(map(len, self.list_commands(context)))
         for heading, section in self._sections.items():
@@ -121,7 +110,7 @@ class LazyGroup(click.Group):
             for name in section:
                 command = self.get_command(context, name)
                 assert command is not None
-                rows.append((name.ljust(widest), command.get_short_help_str(formatter.width)))
+                rows.append((name.ljust(widest), command.get_short_help_str(_WHOLE)))
             with formatter.section(heading):
                 formatter.write_dl(rows)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from mythjobs import __version__, clock
 from mythjobs.cli import terminal
 from mythjobs.cli.terminal import Cell
-from mythjobs.cli.times import format_short_time, format_time
+from mythjobs.cli.times import format_end_time, format_short_time, format_time
 from mythjobs.client.client import describe_versions
 from mythjobs.model.units import humanize_duration, humanize_size
 
@@ -44,7 +44,7 @@ def print_status(found: dict[str, Any], *, as_json: bool) -> None:
     for each in found.get("failing_channels", ()):
         since = format_short_time(each["since_ms"], now_ms)
         terminal.print_message(
-            f"messages to the channel {each['name']} fail since {since}: {each['error']}"
+            f"messages to the channel {each['name']} have failed since {since}: {each['error']}"
         )
     for each in found.get("unusable_schedules", ()):
         terminal.print_message(
@@ -113,7 +113,7 @@ def _print_commands(commands: list[dict[str, Any]], now_ms: int) -> None:
             each["queued"],
             each["running"],
             _format_age(each["oldest_ms"], now_ms) if each["queued"] else "",
-            _format_note(each, now_ms),
+            format_command_note(each, now_ms),
         )
         for each in commands
     ]
@@ -121,12 +121,12 @@ def _print_commands(commands: list[dict[str, Any]], now_ms: int) -> None:
     terminal.print_table(headings, rows, ("queued", "running"))
 
 
-def _format_note(command: dict[str, Any], now_ms: int) -> str:
+def format_command_note(command: dict[str, Any], now_ms: int) -> str:
     """Return why no job of the command starts on any machine, empty if jobs may start."""
     if not command["enabled"]:
         return "disabled"
-    until_ms = command["put_off_ms"]
-    return "" if until_ms is None else f"deferred until {format_short_time(until_ms, now_ms)}"
+    until_ms = command.get("put_off_ms")
+    return "" if until_ms is None else f"deferred until {format_end_time(until_ms, now_ms)}"
 
 
 def _format_age(since_ms: int | None, now_ms: int) -> str:
@@ -143,7 +143,7 @@ def format_control(control: dict[str, Any], now_ms: int) -> str:
     texts = ["drained"] if control["drained"] else []
     if control["paused"]:
         until_ms = control["until_ms"]
-        end = "" if until_ms is None else f" until {format_short_time(until_ms, now_ms)}"
+        end = "" if until_ms is None else f" until {format_end_time(until_ms, now_ms)}"
         texts.append(f"paused{end}")
     return ", ".join(texts)
 

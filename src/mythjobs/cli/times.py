@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
 
-from mythjobs.model.units import MAX_WALL_MS, parse_duration
+from mythjobs.model.life import JobState
+from mythjobs.model.units import MAX_WALL_MS, humanize_duration, parse_duration
+
+# An end that is nearer than this is shown with seconds.
+_SOON_MS: Final = 600_000
+_DAYS_AGO: Final = {"today": 0, "yesterday": 1}
 
 
 def format_time(at_ms: int | None) -> str:
@@ -24,6 +29,15 @@ def format_short_time(at_ms: int | None, now_ms: int) -> str:
     at = _to_local(at_ms)
     today = at.date() == _to_local(now_ms).date()
     return f"{at:%H:%M}" if today else f"{at:%Y-%m-%d %H:%M}"
+
+
+def format_end_time(at_ms: int | None, now_ms: int) -> str:
+    """Return the local time of an end, as format_short_time(), but with seconds if these matter:
+    `22:00:05` if that is less than ten minutes away and no full minute."""
+    text = format_short_time(at_ms, now_ms)
+    if at_ms is None or abs(at_ms - now_ms) >= _SOON_MS or at_ms // 1000 % 60 == 0:
+        return text
+    return f"{text}:{_to_local(at_ms):%S}"
 
 
 def format_time_left(at_ms: int, now_ms: int) -> str:
@@ -45,27 +59,82 @@ def format_job_left(job: Mapping[str, Any], now_ms: int) -> str:
 
 
 def find_percent(job: Mapping[str, Any]) -> float | None:
-    """Return how much of a job is done, as reported or else as estimated; None if unknown."""
+    """Return how much of a job is done, as reported or else as estimated; None if unknown.
+
+    A job that has succeeded is done, whatever its program reported last.
+    """
     reported: float | None = job["progress"]
+    if reported is not None and job["state"] == JobState.SUCCEEDED:
+        return 100.0
     return job.get("estimated_progress") if reported is None else reported
 
 
 def format_job_progress(job: Mapping[str, Any]) -> str:
     """Return how much of a job is done: `42 %` as reported, `~42 %` as estimated, else ""."""
-    if job["progress"] is not None:
-        return f"{job['progress']:g} %"
-    estimated = find_percent(job)
-    return "" if estimated is None else f"~{estimated:.0f} %"
+    percent = find_percent(job)
+    if percent is None:
+        return ""
+    return f"~{percent:.0f} %" if job["progress"] is None else f"{percent:g} %"
+
+
+def format_run_time(job: Mapping[str, Any], now_ms: int) -> str:
+    """Return how long the last attempt of a job ran, or has run so far: `1 h 8 min`; "" for a job
+    that is queued or has not started."""
+    if job["state"] == JobState.QUEUED or job.get("started_ms") is None:
+        return ""
+    if job["run_s"] is not None:
+        # Run times are measured in milliseconds.
+        return humanize_duration(job["run_s"]) if job["run_s"] >= 0.001 else "under 1 ms"
+    # Whole seconds: the machine may differ from this one by fractions of a second.
+    return humanize_duration(max(1, (now_ms - job["started_ms"]) // 1000)).replace(".0 s", " s")
 
 
 def parse_instant_ms(text: str, now_ms: int) -> int:
-    """Parse an instant to ms since 1970 (UTC): `+2h`, `2026-11-03 22:00[:05][+01:00]`, or `22:00`,
-    which is the next time that clocks show it. Raises ValueError.
+    """Parse an instant to ms since 1970 (UTC): `now`, `+2h`, `2026-11-03 22:00[:05][+01:00]`, or
+    `22:00`, which is the next time that clocks show it. Raises ValueError.
     """
+    if text == "now":
+        return now_ms
     at_ms = _parse_ms(text, now_ms)
     if not 0 <= at_ms <= MAX_WALL_MS:
         raise ValueError(f'"{text}" is out of range; years are 1970 to 9999')
     return round(at_ms)
+
+
+def parse_past_ms(text: str, now_ms: int) -> int:
+    """Parse an instant in the past to ms since 1970 (UTC): `2h` ago, `22:00`, which is the last
+    time that clocks showed it, `today` or `yesterday` (at 0:00), `2026-11-03`, or
+    `2026-11-03 22:00[:05][+01:00]`. Raises ValueError.
+    """
+    try:
+        at_ms = _parse_past_ms(text, now_ms)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f'"{text}" is not a time in the past; write it like "2h" (ago), "22:00", "yesterday" '
+            'or "2026-11-03 22:00"'
+        ) from None
+    if at_ms > now_ms:
+        raise ValueError(f'"{text}" is in the future')
+    if at_ms < 0:
+        raise ValueError(f'"{text}" is before 1970')
+    return round(at_ms)
+
+
+def _parse_past_ms(text: str, now_ms: int) -> float:
+    today = _to_local(now_ms).date()
+    if text in _DAYS_AGO:
+        return _to_ms(today - timedelta(days=_DAYS_AGO[text]), time.min)
+    if ":" in text and len(text) <= 5:
+        clock = datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 (local)
+        at_ms = _to_ms(today, clock)
+        return at_ms if at_ms <= now_ms else _to_ms(today - timedelta(days=1), clock)
+    if "-" in text[1:]:
+        return datetime.fromisoformat(text).astimezone().timestamp() * 1000
+    return now_ms - parse_duration(text.removeprefix("-")) * 1000
+
+
+def _to_ms(day: date, clock: time) -> float:
+    return datetime.combine(day, clock).astimezone().timestamp() * 1000
 
 
 def _parse_ms(text: str, now_ms: int) -> float:

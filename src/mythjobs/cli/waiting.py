@@ -157,9 +157,40 @@ def wait_for_jobs(session: Session, ids: Iterable[int], on_end: Callable[[Json],
 
     on_end: called with each job that has ended, then with each job that is held.
     """
+    failed: list[Json] = []
+
+    def end(job: Json) -> None:
+        on_end(job)
+        if job["state"] == "failed" and _has_output(job):
+            failed.append(job)
+
+    waiting = list(ids)
+    try:
+        code = _wait_for_jobs(session, waiting, end)
+    except KeyboardInterrupt:
+        if len(waiting) == 1:
+            terminal.print_message(
+                f"job {waiting[0]} continues; `mythjobs cancel {waiting[0]}` ends it"
+            )
+        raise
+    if failed:
+        terminal.print_message(describe_log(failed[0]["id"]))
+    return code
+
+
+def describe_log(job_id: int) -> str:
+    return f"`mythjobs log {job_id}` shows what job {job_id} wrote"
+
+
+def _has_output(job: Json) -> bool:
+    output = job["attempts"][-1]["output"] if job["attempts"] else []
+    return any(written for written, *_ in output)
+
+
+def _wait_for_jobs(session: Session, waiting: list[int], on_end: Callable[[Json], object]) -> int:
     retry, line, code = RetryWindow(session), ProgressLine(), 0
     on_update = _show_progress(line) if line.is_shown else None
-    waiting, reported = list(ids), set[int]()
+    reported = set[int]()
     try:
         while waiting:
             stuck = []

@@ -20,6 +20,7 @@ Query = Mapping[str, object]
 # Default timeout of a response, in addition to the wait that the request asks for. The master
 # answers within milliseconds; only one whose disk hangs needs longer.
 TIMEOUT_S: Final = 60.0
+_UNAUTHORIZED: Final = 401
 _API: Final = "/api/v1/"
 # Codes of the errors with which a master refuses a route, a parameter, a field or a key that its
 # version does not know.
@@ -32,12 +33,42 @@ class ConnectionLost(Unreachable):
     """The master was reached, but the connection ended before the response was complete."""
 
 
+class MissingField(errors.ProtocolError, KeyError):
+    """A response lacks a field, as responses of another version may."""
+
+
+class _Response(dict[str, Any]):
+    """JSON object of a response. What its reader needs and does not find raises MissingField."""
+
+    __slots__ = ("_of_master",)
+
+    def __init__(self, table: Json, of_master: str) -> None:
+        super().__init__(table)
+        self._of_master = of_master
+
+    def __missing__(self, name: str) -> Any:
+        if self._of_master not in ("", __version__):
+            versions = describe_versions(self._of_master)
+        else:
+            of_master = "" if self._of_master else ", the master perhaps of another version"
+            versions = (
+                f"this program is mythjobs {__version__}{of_master}: restart the master, and "
+                "report this if it does not help"
+            )
+        raise MissingField(f'the response of the master has no field "{name}" ({versions})')
+
+
 class Client:
     """Client of one master. Each request has its own connection, because the master may have closed
     the connection of an earlier request."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
+
+    def describe_difference(self) -> str:
+        """Return how the versions of master and program differ, "" if that is not known."""
+        version = self._address.version
+        return "" if version in ("", __version__) else describe_versions(version)
 
     def get(
         self,
@@ -108,8 +139,9 @@ class Client:
             data = self._read_body(response)
         if response.status >= 400:
             raise self._parse_error(response.status, data)
+        version = self._address.version
         try:
-            value = json.loads(data)
+            value = json.loads(data, object_hook=lambda table: _Response(table, version))
         except ValueError:
             value = None
         if not isinstance(value, dict):
@@ -176,9 +208,13 @@ class Client:
             exit_code = body.get("exit")
         except (ValueError, TypeError, KeyError):
             code, sentence, exit_code = "", f"the master responded with HTTP status {status}", None
-        version = self._address.version
-        if code in _UNKNOWN_TO_MASTER and version not in ("", __version__):
-            sentence = f"{sentence} ({describe_versions(version)})"
+        if status == _UNAUTHORIZED and self._address.token:
+            sentence = (
+                f"the master at {self._address.label} refuses the token; name the file `token` of "
+                "its state directory with MYTHJOBS_TOKEN_FILE"
+            )
+        if code in _UNKNOWN_TO_MASTER and (difference := self.describe_difference()):
+            sentence = f"{sentence} ({difference})"
         found = _find_error_classes().get(code)
         if found is None:
             known = [each for each in _find_error_classes().values() if each.exit_code == exit_code]

@@ -6,13 +6,16 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple
 
-from mythjobs.errors import BadRequest, NotAllowed, Unreachable
+from mythjobs.errors import BadRequest, ConfigError, NotAllowed, Unreachable
+from mythjobs.model.state_path import default_state_path
 
 # Addresses of the loopback interface. All four numbers are required, because a host name can
 # begin with "127." too.
 _LOOPBACK: Final = re.compile(r"127(\.[0-9]{1,3}){3}")
+_MAX_FILE_BYTES: Final = 65_536
 
 
 class Address(NamedTuple):
@@ -81,12 +84,21 @@ def parse_url(url: str, root: str, environ: Mapping[str, str]) -> Address:
 
 def _read_master_info(root: str) -> dict[str, object]:
     """Return the content of `master.json`, {} if that is damaged. Raises OSError."""
-    with open(os.path.join(root, "master.json"), "rb") as file:
-        try:
-            info = json.load(file)
-        except ValueError:
-            return {}
+    try:
+        info = json.loads(_read_file(os.path.join(root, "master.json")))
+    except ValueError:
+        return {}
     return info if isinstance(info, dict) else {}
+
+
+def _read_file(path: str) -> bytes:
+    """Return the content of a small file. A FIFO and a device neither block nor fill the memory.
+    Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(fd, _MAX_FILE_BYTES)
+    finally:
+        os.close(fd)
 
 
 def _get_version(info: dict[str, object]) -> str:
@@ -100,7 +112,22 @@ def unreachable_error(root: str) -> Unreachable:
             f"the master (pid {pid}) of {root} cannot be reached: it is starting, or its files "
             "there were deleted; try again in a moment, else restart it"
         )
-    return Unreachable(f"no master is running for {root}; start one with `mythjobs up`")
+    if not root.startswith("/"):  # a URL
+        return Unreachable(
+            f"no master is running for {root}; start one with `mythjobs up`, or correct "
+            "MYTHJOBS_URL"
+        )
+    return Unreachable(f"no master is running for {root}; start one with `{_format_up(root)}`")
+
+
+def _format_up(root: str) -> str:
+    """Return the command line that starts a master for this state directory."""
+    with suppress(ConfigError):
+        if os.path.abspath(default_state_path(os.environ)) == root:
+            return "mythjobs up"
+    import shlex
+
+    return f"mythjobs --state-dir {shlex.quote(root)} up"
 
 
 def _find_lock_holder(root: str) -> int:
@@ -111,8 +138,7 @@ def _find_lock_holder(root: str) -> int:
     """
     path = os.path.join(root, "master.lock")
     try:
-        with open(path, encoding="ascii") as file:
-            pid, inode = int(file.read()), os.fstat(file.fileno()).st_ino
+        pid, inode = int(_read_file(path)), os.stat(path).st_ino
         with open("/proc/locks", encoding="ascii") as locks:
             held = [line.split() for line in locks if " FLOCK " in line]
     except (OSError, ValueError):

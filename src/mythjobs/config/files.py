@@ -46,15 +46,20 @@ def sync_directory(path: Path) -> None:
 
 
 def write_temporary(path: Path, data: bytes, mode: int = 0o600) -> str:
-    """Write and fsync a temporary file in the same directory, and return its path."""
+    """Write and fsync a temporary file in the same directory, and return its path. Raises OSError,
+    which names `path`."""
     temporary = f"{path}.{secrets.token_hex(4)}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-    except BaseException:
-        os.unlink(temporary)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(fd)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        error.filename = str(path)  # write(2) and fsync(2) name no file
         raise
     return temporary

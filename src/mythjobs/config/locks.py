@@ -6,6 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from mythjobs.config.os_errors import explain_os_error
 from mythjobs.errors import AlreadyRunning
 
 
@@ -31,7 +32,8 @@ class Lock:
 
 
 def acquire(path: Path, program: str) -> Lock:
-    """Lock the file. Raises AlreadyRunning, which names `program`, if another process holds it."""
+    """Lock the file. Raises AlreadyRunning, which names `program`, if another process holds it, and
+    StateNotWritable."""
     lock = try_acquire(path)
     if lock is None:
         pid = read_holder_pid(path)
@@ -44,7 +46,14 @@ def acquire(path: Path, program: str) -> Lock:
 
 
 def try_acquire(path: Path) -> Lock | None:
-    """Return the lock, or None if another process holds it."""
+    """Return the lock, or None if another process holds it. Raises StateNotWritable."""
+    try:
+        return _try_acquire(path)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+
+
+def _try_acquire(path: Path) -> Lock | None:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

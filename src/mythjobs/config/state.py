@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mythjobs.config import files
+from mythjobs.config.file_kinds import check_state_files
 from mythjobs.errors import NotAllowed, StateNotWritable
 from mythjobs.model.state_path import default_state_path
 
@@ -170,7 +171,8 @@ def open_state(path: Path | str | None = None, *, create: bool = True) -> StateD
 
     create: create it (0700) if missing, and raise StateNotWritable unless this user owns it and
     can write it. If false, the directory may be missing; NotAllowed is raised if another user owns
-    it and this user is not root.
+    it and this user is not root. A FIFO, a device or a socket in the place of a file raises
+    StateNotWritable.
     """
     root = Path(os.path.abspath(path or default_state_path(os.environ)))
     if create:
@@ -178,18 +180,13 @@ def open_state(path: Path | str | None = None, *, create: bool = True) -> StateD
         _check_ours(root)
     else:
         _check_readable(root)
+    check_state_files(root)
     return StateDir(root)
 
 
 def write_master_info(state: StateDir, info: MasterInfo) -> None:
-    """Write `master.json` atomically. Raises StateNotWritable."""
-    try:
-        files.replace_file(state.master_json, json.dumps(asdict(info)).encode() + b"\n")
-    except OSError as error:
-        raise StateNotWritable(
-            f"cannot write {state.master_json} ({error.strerror}); free disk space, or name "
-            "another --state-dir"
-        ) from error
+    """Write `master.json` atomically. Raises OSError."""
+    files.replace_file(state.master_json, json.dumps(asdict(info)).encode() + b"\n")
 
 
 def read_master_info(state: StateDir) -> MasterInfo | None:

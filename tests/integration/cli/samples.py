@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tests.integration.cli.scripted import Master, Reply, Request
+
 
 def attempt(n: int = 1, **facts: Any) -> dict[str, Any]:
     return {
@@ -58,6 +60,9 @@ def job(job_id: int = 7, **facts: Any) -> dict[str, Any]:
         "after": [],
         "progress": None,
         "attempt": attempts[-1]["n"] if attempts else 0,
+        "ran_on": attempts[-1]["machine"] if attempts else "",
+        "started_ms": attempts[-1]["started_ms"] if attempts else None,
+        "run_s": (attempts[-1]["usage"] or {}).get("wall_s") if attempts else None,
         "attempts": [],
         "events": [],
         **facts,
@@ -140,3 +145,28 @@ STATUS: dict[str, Any] = {
         }
     ],
 }
+
+
+def running(n: int = 1) -> dict[str, Any]:
+    return job(7, state="running", attempts=[attempt(n, outcome=None, output=[])])
+
+
+def output(
+    *chunks: bytes, dropped: int = 0, whole: bool = True, headers: dict[str, str] | None = None
+) -> Reply:
+    """Return the answer to a request for a job's output."""
+    common = {"X-Attempt": "1", "X-Dropped": str(dropped)}
+    return Reply(200, common | (headers or {}), chunks, whole)
+
+
+def ad_hoc(master: Master, end: dict[str, Any], *, out: bytes = b"", err: bytes = b"") -> None:
+    """Let a master answer `run`: the job is 7, and ends with this output."""
+
+    def streams(request: Request) -> Reply:
+        return output(out if request.query["stream"] == "1" else err)
+
+    master.answers |= {
+        "POST jobs": {"id": 7, "state": "leased", "new": True, "reason": ""},
+        "GET jobs/7": end,
+        "GET jobs/7/output": streams,
+    }

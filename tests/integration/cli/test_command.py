@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import tomllib
@@ -6,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from mythjobs import clock
+from mythjobs.model.definition import command_from_table
 from tests.integration.cli.conftest import Call
+from tests.integration.cli.samples import job
 from tests.integration.cli.scripted import Master, error, write_editor
 
 GOOD = 'name = "x"\nargv = ["ls", "{a}"]\n\n[[parameters]]\nname = "a"\n'
@@ -91,6 +95,35 @@ def test_commands_are_listed(call: Call, master: Master) -> None:
     assert call("command", "list").out.splitlines()[1].split() == ["x", "2", "a", "b", "List", "it"]
 
 
+def test_the_list_shows_how_the_last_jobs_of_each_command_went(call: Call, master: Master) -> None:
+    facts = {"revision": 2, "enabled": True, "created_ms": 0, "parameters": [], "summary": "s"}
+    recent = {"jobs": 50, "succeeded": 48, "failed": 2, "cancelled": 0}
+    listed = [
+        {"name": "x", **facts, "recent": {**recent, "success_rate": 0.96, "usual_s": 740.0}},
+        {"name": "y", **facts, "recent": {**recent, "success_rate": None, "usual_s": None}},
+    ]
+    master.answers["GET commands"] = {"commands": listed}
+    header, x, y = call("command", "list").out.splitlines()
+    assert header.split()[3:5] == ["success", "usually"]
+    assert x.split() == ["x", "2", "96", "%", "12", "min", "20", "s", "s"]
+    assert y.split() == ["y", "2", "s"]
+    assert master.requests[-1].query == {"statistics": "true"}
+
+
+def test_a_definition_is_shown_with_its_usual_run_time(call: Call, master: Master) -> None:
+    definition = tomllib.loads(GOOD)
+    recent = {"jobs": 5, "succeeded": 5, "failed": 0, "cancelled": 0, "success_rate": 1.0}
+    shown = {**SHOWN, "definition": definition, "recent": {**recent, "usual_s": 740.0}}
+    master.answers["GET commands/x"] = shown
+    lines = call("command", "show", "x").out.splitlines()
+    assert lines[1] == "# last 5 jobs: 100 % success, usually in 12 min 20 s"
+    counts = "# last 10 jobs: 6 succeeded, 2 failed, 2 cancelled (75 % success)"
+    assert lines[2] == counts
+    # With no older jobs, one line says both.
+    shown["recent"] = shown["recent"] | {"jobs": 10, "success_rate": 0.75}
+    assert call("command", "show", "x").out.splitlines()[1] == f"{counts}, usually in 12 min 20 s"
+
+
 def answer_with_definition(master: Master) -> None:
     definition = tomllib.loads(GOOD)
     master.answers["GET commands/x"] = {**SHOWN, "definition": definition}
@@ -132,6 +165,24 @@ def test_a_command_is_disabled_and_enabled(call: Call, master: Master) -> None:
     }
     assert call("command", "disable", "x") == (0, "command x is disabled\n", "")
     assert call("command", "enable", "x") == (0, "command x is enabled\n", "")
+
+
+def test_a_command_is_disabled_until_a_time(call: Call, master: Master) -> None:
+    until_ms = 4_102_444_800_000
+    master.answers["POST commands/x/enabled"] = {"name": "x", "enabled": True, "until_ms": until_ms}
+    done = call("command", "disable", "x", "--until", "2100-01-01 00:00:00+00:00")
+    assert (done.code, done.out[:29]) == (0, "command x is disabled until 2")
+    assert master.requests[-1].json == {"on": False, "until_ms": until_ms}
+    before_ms = clock.master_now().wall_ms
+    assert call("command", "disable", "x", "--for", "2h").code == 0
+    sent_ms = master.requests[-1].json["until_ms"]
+    assert before_ms <= sent_ms - 7_200_000 <= clock.master_now().wall_ms
+    refused = call("command", "disable", "x", "--for", "2h", "--until", "22:00")
+    assert (refused.code, "give either --for or --until" in refused.err) == (2, True)
+    facts = {"revision": 1, "created_ms": 0, "parameters": [], "summary": "s", "recent": None}
+    listed = {"name": "x", "enabled": True, "put_off_ms": until_ms, **facts}
+    master.answers["GET commands"] = {"commands": [listed]}
+    assert "deferred until 2" in call("command", "list").out
 
 
 def test_a_command_that_no_machine_can_run_is_stored_with_a_warning(
@@ -206,7 +257,7 @@ def test_an_edited_definition_is_a_new_revision(
     [
         ('echo "x = 1" >> "$2"', "unknown key"),
         ('sed -i "s/= \\"x\\"/= \\"y\\"/" "$2"', "the name cannot be changed"),
-        ("exit 3", "exited with code 3; nothing was stored"),
+        ('echo "" >> "$2"; exit 3', "exited with code 3; nothing was stored"),
     ],
 )
 def test_a_text_that_cannot_be_stored_is_kept(
@@ -232,6 +283,70 @@ def test_a_text_that_cannot_be_stored_is_kept(
     assert all(request.method == "GET" for request in master.requests)
 
 
+def test_a_text_that_was_not_edited_is_not_kept(
+    call: Call, master: Master, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Seen: each call with an editor that does not exist left a file in /tmp.
+    answer_with_definition(master)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("EDITOR", str(tmp_path / "none"))
+    monkeypatch.delenv("VISUAL", raising=False)
+    why = f'cannot start the editor "{tmp_path}/none" (No such file or directory); set EDITOR'
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert call("command", "edit", "x") == (2, "", f"mythjobs: {why}\n")
+    assert list(tmp_path.glob("x-*")) == []
+
+
 def test_a_command_is_removed(call: Call, master: Master) -> None:
     master.answers["DELETE commands/x"] = {"name": "x"}
     assert call("command", "remove", "x") == (0, "command x removed\n", "")
+    assert json.loads(call("command", "remove", "x", "--json").out) == {"name": "x"}
+
+
+RUN_JOB: dict[str, Any] = job(
+    42,
+    command="run",
+    subject=None,
+    labels=["gpu"],
+    semaphores={"nas": 1},
+    limits={"nice": 5, "memory": "1GiB"},
+    arguments={
+        "argv": ["sh", "-c", 'echo "{x}"', "a b"], "cwd": "/srv/{tv}", "wall_s": 5400.0,
+        "retry": False, "progress": r"regex:(\d+)%", "best_effort": True,
+    },
+)  # fmt: skip
+FROM_RUN_JOB: dict[str, Any] = {
+    "name": "x",
+    "summary": """sh -c 'echo "{x}"' 'a b'""",
+    "argv": ["sh", "-c", 'echo "{{x}}"', "a b"],
+    "cwd": "/srv/{{tv}}",
+    "stderr": "separate",
+    "progress": {"regex": r"(\d+)%"},
+    "best_effort": True,
+    "labels": ["gpu"],
+    "semaphores": {"nas": 1},
+    "limits": {"wall": "1h30m", "nice": 5, "memory": "1GiB"},
+}
+
+
+def test_a_command_is_defined_from_a_job_of_run(call: Call, master: Master) -> None:
+    master.answers |= {"GET jobs/42": RUN_JOB, "POST commands": STORED}
+    done = call("command", "from-job", "42", "x")
+    assert done == (0, "command x stored, revision 1\n", "")
+    assert master.requests[1].json == {"definition": FROM_RUN_JOB, "replace": False}
+    printed = call("command", "from-job", "42", "x", "--print").out
+    assert tomllib.loads(printed) == FROM_RUN_JOB
+    assert len(master.requests) == 3
+    assert command_from_table(FROM_RUN_JOB).name == "x"  # it is valid
+
+
+def test_only_a_job_of_run_becomes_a_new_command(call: Call, master: Master) -> None:
+    master.answers |= {
+        "GET jobs/42": RUN_JOB,
+        "GET jobs/7": job(7),
+        "POST commands": error(409, "conflict", "the name is taken"),
+    }
+    taken = call("command", "from-job", "42", "x")
+    assert (taken.code, "command x exists already; choose another name" in taken.err) == (2, True)
+    other = call("command", "from-job", "7", "x")
+    assert (other.code, "`mythjobs command show thumbnail` shows" in other.err) == (2, True)

@@ -1,10 +1,13 @@
 import json
 import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mythjobs import clock
+from mythjobs.model.life import JobState
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import WHOLE_MACHINE
 from tests.integration.cli.scripted import Master, environment
@@ -41,6 +44,41 @@ def test_set_changes_the_priority_of_jobs(call: Call, master: Master) -> None:
     assert call("set", "7", "--priority", "101").code == 2
 
 
+def test_set_sends_what_its_options_change(call: Call, master: Master) -> None:
+    result = {"id": 7, "state": "queued", "done": "has limits wall=2h", "error": ""}
+    master.answers["POST jobs/set"] = {"jobs": [result]}
+    master.answers["GET jobs/7"] = {"command": "encode"}
+    master.answers["GET commands/encode"] = {"definition": {"parameters": []}}
+    done = call("set", "7", "-p", "a=b", "--limit", "wall=2h", "--any-machine", "--subject", "x")
+    assert done == (0, "job 7 has limits wall=2h\n", "")
+    assert master.requests[-1].json == {
+        "ids": [7],
+        "changes": {
+            "arguments": {"a": "b"}, "limits": {"wall": "2h"}, "machine": "", "labels": [],
+            "subject": "x",
+        },
+    }  # fmt: skip
+    before_ms = clock.master_now().wall_ms
+    assert call("set", "7", "--not-before", "now", "--priority", "3").code == 0
+    changes = master.requests[-1].json["changes"]
+    assert before_ms <= changes["not_before_ms"] <= clock.master_now().wall_ms
+    by_filter(master, "set")
+    done = call("set", "--subject", "a", "--comment", "x", "--yes")
+    assert done == (0, "312 jobs changed\n", "")
+    assert master.requests[-1].json == {
+        "act": "set", "states": ["queued"], "command": None, "batch": None, "subject": "a",
+        "changes": {"comment": "x"},
+    }  # fmt: skip
+    for arguments, sentence in [
+        (["7"], "give what to change: --param, --not-before, --priority"),
+        (["--priority", "3"], "give job ids, or a filter"),
+        (["7", "--any-machine", "--label", "gpu"], "--any-machine lifts --machine and --label"),
+        (["--state", "running", "--comment", "x"], "change does not apply to running jobs"),
+    ]:
+        refused = call("set", *arguments)
+        assert (refused.code, sentence in refused.err) == (2, True), refused.err
+
+
 def test_a_range_names_many_jobs_and_each_job_counts_once(call: Call, master: Master) -> None:
     master.answers["POST jobs/cancel"] = {"jobs": []}
     assert call("cancel", "7", "9-12", "10-11", "7").code == 0
@@ -52,9 +90,9 @@ def test_a_range_names_many_jobs_and_each_job_counts_once(call: Call, master: Ma
     [
         ("12-9", '"12-9" ends before it begins'),
         ("1-99999999999999999999", "has more than 10000 jobs"),
-        ("1-2-3", "'2-3' is not a valid job"),
+        ("1-2-3", '"2-3" is not the id of a job'),
         ("0-3", "0 is not in the range"),
-        ("7-", "'7-' is not a valid job"),
+        ("7-", '"7-" is not the id of a job'),
     ],
 )
 def test_a_range_that_is_none_is_refused(call: Call, given: str, sentence: str) -> None:
@@ -68,6 +106,71 @@ def test_rerun_names_the_new_job(call: Call, master: Master) -> None:
     results = [{"id": 7, "state": "failed", "done": "9", "error": ""}]
     master.answers["POST jobs/rerun"] = {"jobs": results}
     assert call("rerun", "7") == (0, "job 9 is a rerun of job 7\n", "")
+
+
+def test_rerun_sends_what_its_options_change(
+    call: Call, master: Master, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = [{"id": 7, "state": "failed", "done": "9", "error": "", "changed": False}]
+    master.answers["POST jobs/rerun"] = {"jobs": results}
+    master.answers["GET jobs/7"] = {"command": "encode"}
+    parameters = [{"name": "source", "type": "path"}, {"name": "preset"}]
+    master.answers["GET commands/encode"] = {"definition": {"parameters": parameters}}
+    done = call(
+        "rerun", "7", "-p", "source=a.ts", "--param", "preset=slow", "--limit", "wall=2h",
+        "--limit", "nice=3", "--label", "gpu", "--semaphore", "nas=2", "--machine", "attic",
+        "--prefer", "attic", "--subject", "news", "--priority", "0", "--comment", "",
+        "--after", "3:any", "--key", "k", "--hold", "--not-before", "2100-01-01 00:00:00+00:00",
+    )  # fmt: skip
+    assert done == (0, "job 9 has this key already; job 7 did not run again\n", "")
+    assert master.requests[-1].json == {
+        "ids": [7],
+        "changes": {
+            "arguments": {"source": str(tmp_path / "a.ts"), "preset": "slow"},
+            "limits": {"wall": "2h", "nice": 3}, "labels": ["gpu"], "semaphores": {"nas": 2},
+            "machine": "attic", "prefer": "attic", "subject": "news", "priority": 0, "comment": "",
+            "after": [{"job": 3, "when": "any"}], "key": "k", "hold": True,
+            "not_before_ms": 4_102_444_800_000,
+        },
+    }  # fmt: skip
+
+
+def test_rerun_by_filter_changes_the_jobs_of_one_command(call: Call, master: Master) -> None:
+    by_filter(master, "rerun")
+    master.answers["GET batches/7"] = {"command": "encode"}
+    master.answers["GET commands/encode"] = {"definition": {"parameters": []}}
+    for arguments in (["--command", "encode"], ["--batch", "7"]):
+        assert call("rerun", *arguments, "-p", "preset=slow", "--yes").code == 0
+        assert master.requests[-1].json["changes"] == {"arguments": {"preset": "slow"}}
+    # With a filter --subject selects jobs.
+    assert call("rerun", "--subject", "a", "--limit", "wall=2h", "--yes").code == 0
+    assert master.requests[-1].json["subject"] == "a"
+    assert master.requests[-1].json["changes"] == {"limits": {"wall": "2h"}}
+    for arguments, sentence in [
+        (["--state", "failed", "-p", "preset=slow"], "--param needs jobs of one command"),
+        (["--command", "encode", "--key", "k"], "--key is for one job"),
+        (["7", "--deadline", "2020-01-01"], "is in the past"),
+        (["7", "-p", "preset=a", "-p", "preset=b"], 'the parameter "preset" is given twice'),
+    ]:
+        master.answers["GET jobs/7"] = {"command": "encode"}
+        refused = call("rerun", *arguments, "--yes")
+        assert (refused.code, sentence in refused.err) == (2, True), refused.err
+
+
+def test_what_failed_since_a_time_is_run_again(call: Call, master: Master) -> None:
+    by_filter(master, "rerun")
+    master.answers["GET jobs/count"] = {"counts": dict.fromkeys(JobState, 1) | {"failed": 2}}
+    done = call("rerun", "--since", "2020-11-03 22:00", "--yes")
+    assert (done.code, done.err) == (0, "")
+    count, act = master.requests
+    at_ms = 1_604_440_800_000
+    assert count.query["since_ms"] == str(at_ms)
+    assert (act.json["since_ms"], act.json["states"]) == (at_ms, ["failed"])
+    question = "mythjobs: rerun 2 failed jobs (not 1 queued and 1 starting and 1 running); stdin"
+    assert call("rerun", "--since", "2h").err.startswith(question)
+    refused = call("rerun", "--since", "soon", "--yes")
+    assert (refused.code, '"soon" is not a time in the past' in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,8 @@ import pytest
 
 from mythjobs.clock import master_now
 from tests.integration.cli.conftest import Call
-from tests.integration.cli.samples import STATUS, WHOLE_MACHINE
-from tests.integration.cli.scripted import Master, write_editor
+from tests.integration.cli.samples import MACHINE, STATUS, WHOLE_MACHINE
+from tests.integration.cli.scripted import Master, error, write_editor
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +181,76 @@ def test_a_machine_is_resumed(call: Call, master: Master) -> None:
     assert master.requests[0].json == {"action": "resume"}
 
 
+CELLAR = {**WHOLE_MACHINE, "name": "cellar", "leased": 3}
+
+
+@pytest.mark.parametrize("end", [["--for", "2h"], ["for", "2h"]])
+def test_all_machines_are_paused_and_resumed(call: Call, master: Master, end: list[str]) -> None:
+    master.answers["GET machines"] = {"machines": [MACHINE, {**MACHINE, "name": "cellar"}]}
+    master.answers["POST machines/cellar/control"] = CELLAR
+    out = call("machine", "pause", "--all", *end).out
+    assert re.fullmatch(r"(attic|cellar) is paused until .*\ncellar is paused .* 3 jobs\n", out)
+    _, attic, cellar = master.requests
+    assert attic.json["until_ms"] == cellar.json["until_ms"]
+    assert call("machine", "resume", "--all") == (
+        0,
+        "attic is resumed: neither drained nor paused\n"
+        "cellar is resumed: neither drained nor paused\n",
+        "",
+    )
+    listed = json.loads(call("machine", "resume", "--all", "--json").out)
+    assert [each["name"] for each in listed] == ["attic", "cellar"]
+
+
+@pytest.mark.parametrize("act", ["drain", "pause", "resume"])
+def test_an_error_about_one_machine_does_not_hide_what_was_done_before(
+    call: Call, master: Master, act: str
+) -> None:
+    master.answers["GET machines"] = {"machines": [MACHINE, {**MACHINE, "name": "cellar"}]}
+    master.answers["POST machines/cellar/control"] = error(
+        404, "no_such_machine", "there is no machine cellar"
+    )
+    done = call("machine", act, "--all")
+    assert (done.code, done.err) == (2, "mythjobs: there is no machine cellar\n")
+    assert done.out.startswith("attic is ")
+
+
+def test_a_drain_of_all_machines_waits_until_all_are_empty(
+    call: Call, master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mythjobs.cli.commands.machine_control._POLL_S", 0.0)
+    control = {"control": PAUSED | {"paused": False}}
+    master.answers |= {
+        "GET machines": {"machines": [MACHINE, {**MACHINE, "name": "cellar"}]},
+        "POST machines/attic/control": {**WHOLE_MACHINE, **control},
+        "POST machines/cellar/control": {**CELLAR, **control},
+        "GET machines/cellar": [{**CELLAR, **control}, {**CELLAR, **control, "leased": 0}],
+    }
+    assert call("machine", "drain", "--all", "--wait") == (
+        0,
+        "attic is drained: it starts no jobs, no job left\n"
+        "cellar is drained: it starts no jobs, 3 jobs left to finish\n"
+        "attic has no job left\n"
+        "cellar has no job left\n",
+        "",
+    )
+    master.answers["GET machines/cellar"] = CELLAR  # somebody resumes it meanwhile
+    done = call("machine", "drain", "--all", "--wait")
+    assert (done.code, done.err) == (
+        1, "mythjobs: cellar was resumed meanwhile: it is not drained any more\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("act", ["drain", "pause", "resume"])
+def test_either_one_machine_or_all_are_named(call: Call, master: Master, act: str) -> None:
+    for arguments in ([], ["attic", "--all"]):
+        done = call("machine", act, *arguments)
+        assert (done.code, "name a machine, or give --all" in done.err) == (2, True)
+    assert master.requests == []
+    master.answers["GET machines"] = {"machines": []}
+    assert call("machine", act, "--all") == (2, "", "mythjobs: no machine has joined yet\n")
+
+
 def test_a_drained_and_paused_machine_is_shown(call: Call, master: Master) -> None:
     paused = {**WHOLE_MACHINE, "control": PAUSED}
     master.answers["GET machines/attic"] = paused
@@ -243,3 +314,11 @@ def test_semaphores_are_listed_set_and_removed(call: Call, master: Master) -> No
     assert master.requests[-1].json == {"size": 3, "free_when_frozen": True}
     assert call("semaphore", "remove", "nas").code == 0
     assert json.loads(call("semaphore", "list", "--json").out) == found["semaphores"]
+
+
+def test_set_shows_the_labels_and_the_zone(call: Call, master: Master) -> None:
+    # Seen: `machine set attic --label fast` printed the number of jobs, and nothing of the label.
+    settings = {"labels": ["fast", "big"], "no_labels": ["gpu"], "zone": "Europe/Berlin"}
+    master.answers["POST machines/attic"] = WHOLE_MACHINE | {"settings": settings}
+    out = call("machine", "set", "attic", "--label", "fast").out
+    assert out.endswith("; labels fast, big; without gpu; zone Europe/Berlin\n")

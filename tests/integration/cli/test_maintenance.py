@@ -1,4 +1,5 @@
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,15 @@ def test_a_backup_is_a_complete_store(stopped: Path, capfd: pytest.CaptureFixtur
     assert run(["--state-dir", str(stopped), "backup", str(target)]) == 2
     assert "already exists" in capfd.readouterr().err
     open_store(target, unsafe=True).close()
+
+
+def test_a_backup_without_a_name_is_refused(call: Call, master: Master) -> None:
+    assert call("backup", "") == (
+        2,
+        "",
+        "mythjobs: the name of the new file is empty; give a path\n",
+    )
+    assert master.requests == []
 
 
 def test_the_help_of_backup_names_restore(call: Call) -> None:
@@ -165,6 +175,19 @@ def test_what_if_shows_both_replays(call: Call, master: Master, tmp_path: Path) 
     assert "  7  thumbnail  attic 20" in out
     assert out.endswith("  never\n1 more differ; see --limit and --json\n")
     assert json.loads(call("what-if", str(file), "--json").out) == WHAT_IF
+
+
+def test_what_if_shows_seconds_of_runs_that_differ_by_less_than_a_minute(
+    call: Call, master: Master, tmp_path: Path
+) -> None:
+    # Seen: `attic 2026-11-30 09:07 to 09:08` in both columns of the jobs that differ.
+    file = tmp_path / "night.toml"
+    file.write_text("[machines.attic]\njobs = 1\n")
+    [changed, _] = WHAT_IF["changed"]
+    later = changed["now"] | {"start_ms": 1_800_000_002_000, "end_ms": 1_800_000_062_000}
+    master.answers["POST what-if"] = WHAT_IF | {"changed": [changed | {"then": later}]}
+    line = call("what-if", str(file)).out.splitlines()[-1]
+    assert re.search(r":00 to [\d:]+:00  attic .*:02 to [\d:]+:02$", line)
 
 
 def test_what_if_names_the_line_of_invalid_toml(call: Call, tmp_path: Path) -> None:

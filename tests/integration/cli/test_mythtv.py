@@ -150,7 +150,14 @@ def test_rules_are_added_listed_and_removed(call: Call, root: Path) -> None:
             "include": ["failed"], "arguments": {"preset": "fast"},
         }
     ]  # fmt: skip
-    assert call("rules", "remove", "news").code == 0
+    listed = json.loads(call("rules", "list", "--json").out)
+    done = call("rules", "disable", "news", "--json")
+    assert json.loads(done.out) == listed[0] | {"enabled": False}
+    assert json.loads(call("rules", "enable", "news", "--json").out) == listed[0]
+    done = call("rules", "add", "all", "--command", "x", "--json")
+    assert json.loads(done.out) == {"name": "all", "command": "x"}
+    assert json.loads(call("rules", "remove", "all", "--json").out)["name"] == "all"
+    assert call("rules", "remove", "news") == (0, "", "")
     assert load_rules(bridge_dir(root)) == []
     done = call("rules", "remove", "news")
     assert done.err == 'mythjobs: there is no rule "news"; see `mythjobs mythtv rules list`\n'

@@ -85,7 +85,7 @@ def test_status_counts_what_is_unread_and_names_failing_channels(
     master.answers["GET status"] = STATUS | {"notifications": 1, "failing_channels": [failing]}
     error = call("status").err
     assert "1 unread notification; `mythjobs notifications` shows them" in error
-    assert "messages to the channel mail fail since" in error
+    assert "messages to the channel mail have failed since" in error
     master.answers["GET status"] = STATUS | {"notifications": 100}
     assert "100 or more unread notifications" in call("status").err
 

@@ -83,6 +83,8 @@ def test_invalid_restores_are_refused(
         ((), 2, "name the backup, or give --in-place"),
         ((backup, "--in-place"), 2, "name the backup, or give --in-place"),
         ((f"{backup}.none", "--yes"), 2, "there is no store"),
+        (("", "--yes"), 2, "the name of the backup is empty"),
+        ((str(root), "--yes"), 2, f"{root} is a directory; name the file of a store"),
     ):
         assert _restore(root, *arguments) == code
         assert output in capfd.readouterr().err

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mythjobs.clock import master_now
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import STATUS
 from tests.integration.cli.scripted import Master, error, write_editor
@@ -180,13 +181,24 @@ def test_a_backfill_is_shown_before_it_is_done(call: Call, master: Master) -> No
     ]
     plan, result = {"name": "night", "ticks": ticks}, {"name": "night", "ticks": done}
     master.answers["POST schedules/night/backfill"] = [plan, plan, result]
-    refused = call("schedule", "backfill", "night", "2027-01-10")
+    refused = call("schedule", "backfill", "night", "2020-01-10")
     assert refused.code == 2
     assert "2 jobs would be submitted" in refused.err
-    out = call("schedule", "backfill", "night", "2027-01-10", "--yes").out
+    out = call("schedule", "backfill", "night", "2020-01-10", "--yes").out
     assert "Fri 02:30  job 3\nFri 02:30  to submit\n" in out
     assert out.endswith("2 jobs, 8 to 9, submitted\n")
     assert [each.json["dry_run"] for each in master.requests] == [True, True, False]
+
+
+def test_a_backfill_begins_in_the_past(call: Call, master: Master) -> None:
+    master.answers["POST schedules/night/backfill"] = {"name": "night", "ticks": []}
+    for times in (["00:00"], ["23:59"], ["yesterday", "today"], ["2h", "1h"]):
+        assert call("schedule", "backfill", "night", *times).code == 0
+        sent = master.requests[-1].json
+        assert 0 <= sent["to_ms"] - sent["from_ms"] <= 2 * 86_400_000
+        assert sent["to_ms"] <= master_now().wall_ms
+    for wrong in (["2999-01-01"], ["today", "2999-01-01"], ["soon"]):
+        assert call("schedule", "backfill", "night", *wrong).code == 2
 
 
 def test_a_schedule_is_edited(

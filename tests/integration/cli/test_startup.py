@@ -81,5 +81,13 @@ def test_names_and_ids_are_completed_from_the_master(master: Master) -> None:
     assert complete("show", "7") == ["70", "71"]
     assert "submit" in complete("su")
     assert complete("jobs", "--state", "queued,r") == ["queued,running"]
+    master.answers |= {
+        "GET semaphores": {"semaphores": [{"name": "nas", "size": 3, "used": 0}]},
+        "GET channels": {"channels": [{"name": "mail", "url": "mailto://a"}], "snoozed": []},
+    }
+    assert complete("semaphore", "set", "n") == ["nas"]
+    assert complete("run", "--semaphore", "n") == ["nas"]
+    assert complete("notify", "test", "m") == ["mail"]
+    assert complete("submit", "transcode", "--after", "7") == ["70", "71"]
     master.answers.clear()
     assert complete("show", "7") == []

@@ -34,7 +34,6 @@ def test_a_submit_prints_state_and_reason(call: Call, master: Master) -> None:
         "after": [],
         "key": None,
         "hold": False,
-        "not_before_ms": None,
         "comment": "",
     }
 
@@ -48,12 +47,30 @@ def test_values_are_sent_byte_for_byte_and_paths_absolute(
     assert master.requests[-1].json["arguments"] == arguments
 
 
+def test_a_submit_tells_of_an_input_file_that_is_missing(
+    call: Call, master: Master, tmp_path: Path
+) -> None:
+    # Seen: a job about a misspelt file was queued without a word, and waited.
+    parameters = [{"name": "source", "type": "path", "exists": True}]
+    definition = {"name": "thumbnail", "parameters": parameters}
+    master.answers["GET commands/thumbnail"] = {"definition": definition}
+    (tmp_path / "a.ts").touch()
+    assert call("submit", "thumbnail", "-p", "source=a.ts").err == ""
+    assert call("submit", "thumbnail", "-p", "source=b.ts").err == (
+        f"mythjobs: there is no file {tmp_path}/b.ts (source) on this machine; the job waits for a "
+        "machine that can read it\n"
+    )
+    # Another job may make the file before.
+    assert call("submit", "thumbnail", "-p", "source=b.ts", "--after", "6").err == ""
+
+
 def test_every_option_is_sent(call: Call, master: Master) -> None:
     call(
         "submit", "thumbnail", "--subject", "s", "--priority", "-5", "--after", "4",
         "--after", "5:any", "--after", "6:failure", "--key", "k", "--hold", "--comment", "c",
         "--not-before", "2027-01-01 00:00+00:00", "--deadline", "2027-01-01 00:00:01+00:00",
-        "--machine", "attic", "--prefer", "cellar", "--label", "gpu", "--label", "big",
+        "--machine", "attic", "--await-machine", "--prefer", "cellar", "--label", "gpu",
+        "--label", "big",
         "--semaphore", "nas", "--semaphore", "tuner=2", "--limit", "wall=6h", "--limit", "nice=10",
     )  # fmt: skip
     body = master.requests[-1].json
@@ -71,6 +88,7 @@ def test_every_option_is_sent(call: Call, master: Master) -> None:
         "not_before_ms": 1_798_761_600_000,
         "deadline_ms": 1_798_761_601_000,
         "machine": "attic",
+        "await_machine": True,
         "prefer": "cellar",
         "labels": ["gpu", "big"],
         "semaphores": {"nas": 1, "tuner": 2},
@@ -90,10 +108,10 @@ def test_options_of_a_batch_are_sent_as_a_query(call: Call, master: Master) -> N
     ]
     done = call("submit", "thumbnail", "--each", "a.jsonl", *arguments, "--limit", "wall=6h")
     assert done.code == 0
-    assert master.requests[-1].target == (
+    assert [each.target for each in master.requests if each.path == "batches"] == [
         "batches?command=thumbnail&priority=0&hold=false&comment=&machine=attic&label=a&label=b"
-        "&semaphore=nas%3D1&limit=wall%3D6h&not_before_ms=1798761600000&deadline_ms=1798761601000"
-    )
+        "&semaphore=nas%3D1&not_before_ms=1798761600000&deadline_ms=1798761601000&limit=wall%3D6h"
+    ]
 
 
 def test_an_existing_key_names_the_first_job(call: Call, master: Master) -> None:
@@ -114,6 +132,7 @@ def test_an_existing_key_names_the_first_job(call: Call, master: Master) -> None
         (["--priority", "200"], "not in the range -100<=x<=100"),
         (["--not-before", "soon"], '"soon" is not a time; write it like "+2h"'),
         (["--each", "none.csv"], "cannot read none.csv: No such file or directory"),
+        (["--each", ""], 'cannot read "": No such file or directory'),
         (["--each", "."], "cannot read .: Is a directory"),
         (["--each", "-", "--key", "k"], "--after and --key cannot be used with --each"),
         (["--semaphore", "nas=0"], '"nas=0" must be like nas or nas=2'),
@@ -154,7 +173,7 @@ def test_each_line_becomes_a_job(call: Call, master: Master, tmp_path: Path) -> 
     (tmp_path / "list.csv").write_text('source,title\na.ts,"x,\ny"\n/b.ts,\n')
     done = call("submit", "thumbnail", "--each", "list.csv", "-p", "title=t", "--priority", "3")
     assert done == (0, "batch 3: 3 jobs (11 to 13) submitted\n", "")
-    request = master.requests[-1]
+    request = next(each for each in master.requests if each.path == "batches")
     assert request.query == {
         "command": "thumbnail",
         "priority": "3",
@@ -165,6 +184,20 @@ def test_each_line_becomes_a_job(call: Call, master: Master, tmp_path: Path) -> 
         {"title": "x,\ny", "source": f"{tmp_path}/a.ts"},
         {"title": "t", "source": "/b.ts"},
     ]
+
+
+def test_a_batch_that_no_machine_can_run_says_so(
+    call: Call, master: Master, tmp_path: Path
+) -> None:
+    """Observed: a mistyped label was told for one job, and not for a batch."""
+    (tmp_path / "list").write_text('{"title": "x"}\n')
+    why = "will wait: no machine can run it: attic has no label gpuu"
+    master.answers["GET jobs/11/why"] = {"code": "no_label", "sentence": why}
+    done = call("submit", "thumbnail", "--each", "list", "--label", "gpuu")
+    assert done == (0, "batch 3: 3 jobs (11 to 13) submitted\n", f"mythjobs: batch 3 {why}\n")
+    # The batch is submitted, whatever the answer: a script must not submit it again.
+    master.answers["GET jobs/11/why"] = error(404, "no_such_job", "there is no job 11")
+    assert call("submit", "thumbnail", "--each", "list").code == 0
 
 
 def test_a_batch_prints_one_object_with_all_ids(call: Call, tmp_path: Path) -> None:
@@ -242,7 +275,7 @@ def test_input_without_end_is_refused(master: Master) -> None:
 def test_stdin_is_streamed(master: Master) -> None:
     done = master.run("submit", "thumbnail", "--each", "-", input=b'{"title": "x"}\n')
     assert (done.returncode, done.stderr) == (0, b"")
-    assert master.requests[-1].body == b'{"title":"x"}\n'
+    assert master.requests[-2].body == b'{"title":"x"}\n'
 
 
 def test_bytes_that_are_not_utf8_are_refused_in_any_locale(master: Master) -> None:

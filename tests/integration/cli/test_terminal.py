@@ -95,6 +95,8 @@ def test_a_list_that_ends_early_says_so(master: Master) -> None:
     assert master.requests[-1].query["limit"] == "3"
     assert "these are the newest 2 jobs; --limit shows more" in output
     assert "\n  7" not in output
+    one = run_on_terminal(master, "jobs", "--limit", "1", with_stderr=True)
+    assert "this is the newest job; --limit shows more" in one
     master.answers["GET jobs"] = {"jobs": [job(each) for each in (9, 8, 7)], "next": None}
     assert "newest" not in run_on_terminal(master, "jobs", "--limit", "3", with_stderr=True)
 

@@ -63,6 +63,22 @@ def test_an_agent_refuses_a_master_of_another_authority(tmp_path: Path) -> None:
     assert _shake_hands(other.context, tls_client.make_unverified_context())
 
 
+@pytest.mark.parametrize(
+    "created_ms",
+    [0, NOW_MS - 4000 * DAY_MS, NOW_MS + 9000 * DAY_MS],
+    ids=["1970", "expired authority", "years ahead"],
+)
+def test_a_wrong_clock_parts_no_agent_from_its_master(tmp_path: Path, created_ms: int) -> None:
+    """Seen: after a first `lan on` with a clock of 1970, no machine could join any more."""
+    state = StateDir(tmp_path)
+    then = certificates.load_server_identity(state, created_ms)
+    client = tls_client.make_client_context(then.authority)
+    assert _shake_hands(then.context, client)
+    now = certificates.load_server_identity(state, NOW_MS)
+    assert now.authority == then.authority
+    assert _shake_hands(now.context, client)
+
+
 def test_a_peer_that_offers_only_an_older_tls_is_refused(tmp_path: Path) -> None:
     identity = certificates.load_server_identity(StateDir(tmp_path), NOW_MS)
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -34,7 +34,7 @@ def test_usual_command_lines_are_parsed(line: str, expected: AgentOptions) -> No
         "agent --jobs auto",
         "agent --jobs -1",
         "agent --jobs ²",
-        "agent --jobs 9999999999",
+        "agent --jobs 10001",
         "--jobs 2 agent",
         "--stop-jobs agent",
         "agent --state-dir",

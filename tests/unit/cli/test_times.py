@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 import pytest
 
 from mythjobs.cli.times import (
+    format_end_time,
+    format_run_time,
     format_short_time,
     format_time,
     format_time_left,
     parse_instant_ms,
+    parse_past_ms,
 )
 
 
@@ -35,6 +38,14 @@ def test_instants_are_formatted_in_local_time() -> None:
     assert format_time(None) == format_short_time(None, NOW) == ""
 
 
+def test_an_end_that_is_near_is_shown_with_seconds() -> None:
+    assert format_end_time(NOW + 5000, NOW) == "21:30:05"
+    assert format_end_time(NOW + 300_000, NOW) == "21:35"
+    assert format_end_time(NOW + 599_000, NOW) == "21:39:59"
+    assert format_end_time(NOW + 601_000, NOW) == "21:40"
+    assert format_end_time(None, NOW) == ""
+
+
 @pytest.mark.parametrize(
     "text, at",
     [
@@ -57,6 +68,45 @@ def test_an_invalid_time_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text, at",
+    [
+        ("2h", utc(2026, 10, 24, 17, 30)),
+        ("-1d", utc(2026, 10, 23, 19, 30)),
+        ("21:30", NOW),
+        ("21:31", utc(2026, 10, 23, 19, 31)),
+        ("today", utc(2026, 10, 23, 22, 0)),
+        ("yesterday", utc(2026, 10, 22, 22, 0)),
+        ("2026-03-01", utc(2026, 2, 28, 23, 0)),  # in winter time
+        ("2026-10-24 18:00", utc(2026, 10, 24, 16, 0)),
+        ("2026-10-24T18:00:05+00:00", utc(2026, 10, 24, 18, 0, 5)),
+    ],
+)
+def test_times_in_the_past_are_parsed(text: str, at: int) -> None:
+    assert parse_past_ms(text, NOW) == at
+
+
+def test_the_last_clock_time_counts_after_a_change_of_the_clocks() -> None:
+    now = utc(2026, 10, 25, 19, 0)  # 20:00 in winter time
+    assert parse_past_ms("22:00", now) == utc(2026, 10, 24, 20, 0)  # in summer time
+    assert parse_past_ms("19:00", now) == utc(2026, 10, 25, 18, 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "25:00", "-", "7", "+2h", "2026-13-01 00:00", "1:2:3"]
+)
+def test_an_invalid_time_in_the_past_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write it like"):
+        parse_past_ms(text, NOW)
+
+
+def test_a_time_outside_of_the_past_is_refused() -> None:
+    with pytest.raises(ValueError, match="is in the future"):
+        parse_past_ms("2026-10-25", NOW)
+    with pytest.raises(ValueError, match="before 1970"):
+        parse_past_ms("30000d", NOW)
+
+
+@pytest.mark.parametrize(
     "left_s, text",
     [
         (-3, "0 s"), (0.2, "1 s"), (9, "9 s"), (99, "99 s"), (100, "2 min"), (310, "5 min"),
@@ -65,3 +115,24 @@ def test_an_invalid_time_is_refused(text: str) -> None:
 )  # fmt: skip
 def test_time_left_has_one_unit(left_s: float, text: str) -> None:
     assert format_time_left(round(1000 * left_s), 0) == text
+
+
+@pytest.mark.parametrize(
+    "state, started_ms, run_s, shown",
+    [
+        ("succeeded", NOW, 4080.0, "1 h 8 min"),
+        ("failed", NOW, 0.042, "42 ms"),
+        ("succeeded", NOW, 0.0, "under 1 ms"),
+        ("running", NOW - 42_900, None, "42 s"),
+        ("running", NOW - 3_700_000, None, "1 h 1 min"),
+        ("running", NOW + 300, None, "1 s"),  # the clock of its machine is ahead
+        ("leased", None, None, ""),
+        ("cancelled", None, None, ""),
+        ("queued", NOW - 5000, 2.0, ""),  # waits for another attempt
+    ],
+)
+def test_the_run_time_is_that_of_the_last_attempt(
+    state: str, started_ms: int | None, run_s: float | None, shown: str
+) -> None:
+    job = {"state": state, "started_ms": started_ms, "run_s": run_s}
+    assert format_run_time(job, NOW) == shown

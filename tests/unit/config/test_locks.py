@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mythjobs.config import locks
-from mythjobs.errors import AlreadyRunning
+from mythjobs.errors import AlreadyRunning, StateNotWritable
 
 
 def test_a_held_lock_is_refused_with_the_pid_of_its_holder(tmp_path: Path) -> None:
@@ -38,3 +38,9 @@ def test_a_child_does_not_keep_the_lock(tmp_path: Path) -> None:
         lock.close()
         with locks.acquire(tmp_path / "lock", "an agent"):
             pass
+
+
+def test_a_lock_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(StateNotWritable, match=f"cannot use {tmp_path}/lock: Is a directory; see"):
+        locks.acquire(tmp_path / "lock", "an agent")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mythjobs.config import state
+from mythjobs.config.os_errors import explaining_os_errors
 from mythjobs.errors import NotAllowed, StateNotWritable
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
@@ -73,3 +74,24 @@ def test_master_info_is_read_back(tmp_path: Path) -> None:
     assert state.read_master_info(here) == info
     here.master_json.write_text('{"pid": 7}')
     assert state.read_master_info(here) is None
+
+
+def test_an_error_about_a_file_of_the_state_directory_names_it(tmp_path: Path) -> None:
+    mine = state.StateDir(tmp_path)
+    mine.token.mkdir()
+    message = r"cannot use .*token: Is a directory; see that"
+    with pytest.raises(StateNotWritable, match=message), explaining_os_errors(mine):
+        mine.token.read_bytes()
+
+
+def test_other_system_errors_pass_unchanged(tmp_path: Path) -> None:
+    with (
+        pytest.raises(IsADirectoryError),
+        explaining_os_errors(state.StateDir(tmp_path / "state")),
+    ):
+        tmp_path.read_bytes()
+    with (
+        pytest.raises(OSError, match="too many"),
+        explaining_os_errors(state.StateDir(tmp_path)),
+    ):
+        raise OSError(24, "too many")

@@ -96,6 +96,10 @@ def join(session: Session, master: str | None, name: str | None) -> None:
             state, endpoint, own_name, _show_code, lambda: time.sleep(_POLL_S)
         )
     terminal.print_line(f"joined the master at {joined.endpoint} as {joined.name}")
+    if not joined.is_new:
+        terminal.print_message(
+            "this machine had joined before: it keeps the name and the rights that it has there"
+        )
     lock = locks.try_acquire(state.agent.lock)
     if lock is None:
         terminal.print_line("the agent that runs here connects by itself")

@@ -36,7 +36,7 @@ def add(session: Session, file: str, replace: bool, as_json: bool) -> None:
     table = definition_file.parse_definition(definition_file.read_text(file), file)
     name = table["name"]
     try:
-        done = _store_definition(session.client(), table, replace)
+        done = store_definition(session.client(), table, replace)
     except Conflict:
         raise Conflict(
             f"command {name} exists already; use `mythjobs command edit {name}`, or "
@@ -45,7 +45,7 @@ def add(session: Session, file: str, replace: bool, as_json: bool) -> None:
     if as_json:
         terminal.print_json(done)
     else:
-        _print_defined(done, table)
+        print_defined(done, table)
 
 
 @command("edit", epilog="Example:\n  EDITOR=nano mythjobs command edit transcode-h264")
@@ -65,10 +65,10 @@ def edit(session: Session, name: str) -> None:
         if table["name"] != name:
             raise BadRequest(f"{path}: the name cannot be changed; add a new command instead")
         tables.append(table)
-        return _store_definition(client, table, replace=True)
+        return store_definition(client, table, replace=True)
 
     done = edit_table(name, before, store)
-    _print_defined(done, tables[-1])
+    print_defined(done, tables[-1])
 
 
 @command("export", epilog=_EXPORT)
@@ -126,12 +126,12 @@ def import_(session: Session, files: tuple[str, ...], replace: bool, as_json: bo
     }
     client = session.client()
     _refuse_duplicates(client, tables, replace)
-    done = [_store_definition(client, table, replace) for table in tables.values()]
+    done = [store_definition(client, table, replace) for table in tables.values()]
     if as_json:
         terminal.print_json(done)
     else:
         for each, table in zip(done, tables.values(), strict=True):
-            _print_defined(each, table)
+            print_defined(each, table)
 
 
 def _refuse_duplicates(client: Client, tables: dict[str, dict[str, Any]], replace: bool) -> None:
@@ -146,11 +146,11 @@ def _refuse_duplicates(client: Client, tables: dict[str, dict[str, Any]], replac
             raise Conflict(f"{file}: command {name} exists already; add a revision with --replace")
 
 
-def _store_definition(client: Client, table: definition_file.Table, replace: bool) -> Json:
+def store_definition(client: Client, table: definition_file.Table, replace: bool) -> Json:
     return client.post("commands", {"definition": table, "replace": replace})
 
 
-def _print_defined(done: Json, table: definition_file.Table) -> None:
+def print_defined(done: Json, table: definition_file.Table) -> None:
     result = "stored" if done["changed"] else "is unchanged"
     terminal.print_line(f"command {done['name']} {result}, revision {done['revision']}")
     if done["nowhere"]:

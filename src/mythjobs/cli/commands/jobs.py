@@ -11,12 +11,13 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.options import COMMAND, JOB, STATES, TEXT
+from mythjobs.cli.options import COMMAND, JOB, PAST, STATES, TEXT, IntegerType
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.terminal import Cell
 from mythjobs.cli.times import (
     format_job_left,
     format_job_progress,
+    format_run_time,
     format_short_time,
     format_time,
 )
@@ -32,7 +33,11 @@ _PAGE_SIZE: Final = 500
 _MAX_CELL: Final = 160
 
 
-@command("jobs")
+@command(
+    "jobs",
+    epilog="Examples:\n  mythjobs jobs --state running\n"
+    "  mythjobs jobs --state failed --since 22:00      (what failed since last night)",
+)
 @click.option(
     "--state",
     "states",
@@ -42,13 +47,21 @@ _MAX_CELL: Final = 160
     help=f"Only jobs in these states: {', '.join(JobState)}.",
 )
 @click.option("--command", "of", type=COMMAND, metavar="COMMAND", help="Only jobs of this command.")
-@click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="Only jobs of this batch.")
+@click.option("--batch", type=IntegerType(min=1), metavar="ID", help="Only jobs of this batch.")
 @click.option("--subject", type=TEXT, help="Only jobs about this subject.")
+@click.option(
+    "--since",
+    "since_ms",
+    type=PAST,
+    metavar="TIME",
+    help="Only jobs that ended since TIME or have not ended. TIME: 2h (ago), 22:00, yesterday, "
+    "2026-11-03 22:00.",
+)
 @click.option(
     "--limit",
     default=100,
     show_default=True,
-    type=click.IntRange(min=1),
+    type=IntegerType(min=1),
     help="List at most N jobs.",
 )
 @json_option
@@ -59,16 +72,18 @@ def jobs(
     of: str | None,
     batch: int | None,
     subject: str | None,
+    since_ms: int | None,
     limit: int,
     as_json: bool,
 ) -> None:
-    """List jobs, newest first: state, progress, reason."""
-    query = {"state": ",".join(states) or None, "command": of, "batch": batch, "subject": subject}
+    """List jobs, newest first: state, progress, reason, run time."""
+    query = {
+        "state": ",".join(states) or None, "command": of, "batch": batch, "subject": subject,
+        "since_ms": since_ms,
+    }  # fmt: skip
     is_read_by_person = sys.stdout.isatty() and not as_json
     client = session.client()
     found = list(_get_pages(client, query, limit + is_read_by_person))
-    if batch is not None and not found:
-        client.get(f"batches/{batch}")  # raises if there is no such batch
     has_more = len(found) > limit
     del found[limit:]
     if as_json:
@@ -84,16 +99,15 @@ def jobs(
             _format_subject(each),
             each["priority"] or "",
             format_short_time(each["submitted_ms"], now_ms),
-            Cell(_format_reason(each), each["state"]),
+            Cell(_format_reason(each, now_ms), each["state"]),
         )
         for each in found
     ]
     headings = ("job", "state", "done", "command", "subject", "priority", "submitted", "reason")
     terminal.print_table(headings, rows, ("job", "priority", "done"), _MAX_CELL)
     if has_more:
-        terminal.print_message(
-            f"these are the newest {limit} jobs; --limit shows more, --state running those that run"
-        )
+        newest = "this is the newest job" if limit == 1 else f"these are the newest {limit} jobs"
+        terminal.print_message(f"{newest}; --limit shows more, --state running those that run")
 
 
 def _get_pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[dict[str, Any]]:
@@ -109,7 +123,7 @@ def _get_pages(client: Client, query: dict[str, Any], limit: int) -> Iterator[di
 
 @command("show", epilog="Examples:\n  mythjobs show 42\n  mythjobs show --batch 7")
 @click.argument("job", type=JOB, required=False)
-@click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="Show this batch.")
+@click.option("--batch", type=IntegerType(min=1), metavar="ID", help="Show this batch.")
 @json_option
 @pass_session
 def show(session: Session, job: int | None, batch: int | None, as_json: bool) -> None:
@@ -190,10 +204,26 @@ def _format_end(job: dict[str, Any], now_ms: int) -> str:
     return f"{mark}{format_short_time(end_ms, now_ms)} (in {mark}{left})"
 
 
-def _format_reason(job: dict[str, Any]) -> str:
-    """Return the reason for a job's state; of a running job also what it reports."""
-    comment = job["comment"] if job["state"] == "running" else ""
-    return ": ".join(filter(None, (get_reason(job), comment)))
+def _format_reason(job: dict[str, Any], now_ms: int) -> str:
+    """Return the reason for a job's state with its run time, and its comment: a user's note, or
+    what the program reported last."""
+    comment = job["comment"]
+    reason = _add_run_time(get_reason(job), job, now_ms)
+    if job["state"] != "running" and reason and comment:
+        return f"{reason} ({comment})"
+    return ": ".join(filter(None, (reason, comment)))
+
+
+def _add_run_time(reason: str, job: dict[str, Any], now_ms: int) -> str:
+    """Return `running on attic for 5 min`, `took 5 min on attic`, or for a job that failed or was
+    cancelled `exit code 3, took 5 min on attic`."""
+    run_time = format_run_time(job, now_ms)
+    if not run_time:
+        return reason
+    if job["run_s"] is not None:
+        took = f"took {run_time}" + (f" on {job['ran_on']}" if job["ran_on"] else "")
+        return f"{reason}, {took}" if reason else took
+    return f"{reason} for {run_time}" if job["reason"]["code"] == "running" else reason
 
 
 def _format_pairs(pairs: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import click
 
 from mythjobs.cli import terminal
 from mythjobs.cli.follow import OutputFollower, report_missing_bytes
-from mythjobs.cli.options import JOB
+from mythjobs.cli.options import JOB, IntegerType
 from mythjobs.cli.session import Session, command, pass_session
 from mythjobs.cli.waiting import get_reason
 from mythjobs.model.output_window import LastLines
@@ -27,13 +27,13 @@ _MAX_LAST_LINES_BYTES: Final = 64 * 2**20
 @click.option(
     "-n",
     "--lines",
-    type=click.IntRange(0, 1_000_000),
+    type=IntegerType(0, 1_000_000),
     metavar="N",
     help="Show only the last N lines.",
 )
 @click.option("--stderr", is_flag=True, help="Show stderr, if the command keeps it separately.")
 @click.option(
-    "--attempt", type=click.IntRange(min=1), metavar="N", help="Attempt. Default: the last one."
+    "--attempt", type=IntegerType(min=1), metavar="N", help="Attempt. Default: the last one."
 )
 @pass_session
 def log(

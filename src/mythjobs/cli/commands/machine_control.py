@@ -3,54 +3,77 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.options import DURATION, INSTANT, MACHINE
+from mythjobs.cli.options import DURATION, INSTANT, MACHINE, find_end_ms
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.times import format_short_time
+from mythjobs.cli.times import format_end_time
 from mythjobs.cli.waiting import RetryWindow
 from mythjobs.client.api_paths import machine_path
 from mythjobs.client.client import Json
+from mythjobs.errors import BadRequest
 
 _DRAIN_EXAMPLES: Final = """Examples:
   mythjobs machine drain attic
-  mythjobs machine drain attic --wait && ssh attic reboot"""
+  mythjobs machine drain attic --wait && ssh attic reboot
+  mythjobs machine drain --all --wait          (before a power cut)"""
 _PAUSE_EXAMPLES: Final = """Examples:
   mythjobs machine pause attic                 (until `mythjobs machine resume attic`)
   mythjobs machine pause attic --for 30m
-  mythjobs machine pause attic until 07:00"""
+  mythjobs machine pause attic until 07:00
+  mythjobs machine pause --all --for 2h        (no job runs until then)"""
 _POLL_S: Final = 1.0
-_machine_argument = click.argument("machine", type=MACHINE)
+
+
+def _machine_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument and the option that select one machine or all."""
+    all_option = click.option(
+        "--all", "is_for_all", is_flag=True, help="Every machine that has joined by now."
+    )
+    argument = click.argument("machine", metavar="[MACHINE]", type=MACHINE, required=False)
+    return argument(all_option(function))
 
 
 @command("drain", epilog=_DRAIN_EXAMPLES)
-@_machine_argument
+@_machine_arguments
 @click.option("--wait", "is_waiting", is_flag=True, help="Return when the machine has no job left.")
 @json_option
 @pass_session
-def drain(session: Session, machine: str, is_waiting: bool, as_json: bool) -> int:
+def drain(
+    session: Session, machine: str | None, is_for_all: bool, is_waiting: bool, as_json: bool
+) -> int:
     """Let a machine start no more jobs; those that run continue to their end.
 
     Lasts until `mythjobs machine resume`, also over restarts. Jobs granted to the machine that have
     not started run elsewhere. With --wait it exits with 1 if the machine is resumed meanwhile.
     """
-    found = _post(session, machine, {"action": "drain"})
-    if not as_json:
-        _print_drain(found)
+    names = _list_names(session, machine, is_for_all)
+    drained = _post_each(session, names, {"action": "drain"}, None if as_json else _print_drain)
+    code = 0
     if is_waiting:
-        found = _wait_until_empty(session, machine, found)
-    is_resumed = is_waiting and not found["control"]["drained"]
+        # By now all of them start no more jobs, so it does not matter which one is empty first.
+        drained = [_wait_until_empty(session, each["name"], each) for each in drained]
+        code = int(not all(each["control"]["drained"] for each in drained))
     if as_json:
-        terminal.print_json(found)
-    elif is_resumed:
-        terminal.print_message(f"{machine} was resumed meanwhile: it is not drained any more")
+        _print_json(drained, is_for_all)
     elif is_waiting:
-        terminal.print_line(f"{machine} has no job left")
-    return int(is_resumed)
+        for each in drained:
+            _print_wait(each)
+    return code
+
+
+def _print_wait(found: Json) -> None:
+    name = found["name"]
+    if found["control"]["drained"]:
+        terminal.print_line(f"{name} has no job left")
+    else:
+        terminal.print_message(f"{name} was resumed meanwhile: it is not drained any more")
 
 
 def _print_drain(found: Json) -> None:
@@ -75,7 +98,7 @@ def _wait_until_empty(session: Session, machine: str, found: Json) -> Json:
 
 
 @command("pause", epilog=_PAUSE_EXAMPLES)
-@_machine_argument
+@_machine_arguments
 @click.argument("when", metavar="[for DURATION|until TIME]", nargs=-1)
 @click.option("--for", "for_s", type=DURATION, metavar="DURATION", help="Duration.")
 @click.option("--until", "until_ms", type=INSTANT, metavar="TIME", help="End.")
@@ -83,7 +106,8 @@ def _wait_until_empty(session: Session, machine: str, found: Json) -> Json:
 @pass_session
 def pause(
     session: Session,
-    machine: str,
+    machine: str | None,
+    is_for_all: bool,
     when: tuple[str, ...],
     for_s: float | None,
     until_ms: int | None,
@@ -96,22 +120,27 @@ def pause(
     continue where they were; their time limits are suspended. No job counts as lost. To close only
     the run windows, with the closing policy of each command, use `mythjobs machine close`.
     """
+    if is_for_all and machine is not None and machine in ("for", "until"):
+        when = (machine, *when)  # `pause --all for 30m`
+        machine = None
     if when:
         if for_s is not None or until_ms is not None:
             raise click.UsageError(
                 "give the end of the pause only once", click.get_current_context()
             )
         for_s, until_ms = _parse_when(when)
-    if for_s is not None and until_ms is not None:
-        raise click.UsageError("give either --for or --until", click.get_current_context())
+    until_ms = find_end_ms(for_s, until_ms)
     now_ms = clock.master_now().wall_ms
-    if for_s is not None:
-        until_ms = now_ms + round(1000 * for_s)
-    found = _post(session, machine, {"action": "pause", "until_ms": until_ms})
+    names = _list_names(session, machine, is_for_all)
+    report = None if as_json else partial(_print_pause, until_ms=until_ms, now_ms=now_ms)
+    paused = _post_each(session, names, {"action": "pause", "until_ms": until_ms}, report)
     if as_json:
-        terminal.print_json(found)
-        return
-    end = "" if until_ms is None else f" until {format_short_time(until_ms, now_ms)}"
+        _print_json(paused, is_for_all)
+
+
+def _print_pause(found: Json, *, until_ms: int | None, now_ms: int) -> None:
+    machine = found["name"]
+    end = "" if until_ms is None else f" until {format_end_time(until_ms, now_ms)}"
     jobs = f"; freezing {_count_jobs(found['leased'])}" if found["leased"] else ""
     terminal.print_line(f"{machine} is paused{end}{jobs}")
     if found["state"] == "away":
@@ -133,25 +162,55 @@ def _parse_when(when: tuple[str, ...]) -> tuple[float | None, int | None]:
     raise click.UsageError("the end is `for DURATION` or `until TIME`, like `for 30m`", context)
 
 
-@command("resume", epilog="Example:\n  mythjobs machine resume attic")
-@_machine_argument
+@command(
+    "resume", epilog="Examples:\n  mythjobs machine resume attic\n  mythjobs machine resume --all"
+)
+@_machine_arguments
 @json_option
 @pass_session
-def resume(session: Session, machine: str, as_json: bool) -> None:
+def resume(session: Session, machine: str | None, is_for_all: bool, as_json: bool) -> None:
     """End `drain` and `pause`: the machine works again.
 
     Jobs that a user has paused one by one stay paused (`mythjobs resume JOB`), and run windows,
     also those of `machine close`, apply as before.
     """
-    found = _post(session, machine, {"action": "resume"})
+    names = _list_names(session, machine, is_for_all)
+    resumed = _post_each(session, names, {"action": "resume"}, None if as_json else _print_resume)
     if as_json:
-        terminal.print_json(found)
-        return
-    terminal.print_line(f"{machine} is resumed: neither drained nor paused")
+        _print_json(resumed, is_for_all)
 
 
-def _post(session: Session, machine: str, body: Json) -> Any:
-    return session.client().post(f"{machine_path(machine)}/control", body)
+def _print_resume(found: Json) -> None:
+    terminal.print_line(f"{found['name']} is resumed: neither drained nor paused")
+
+
+def _list_names(session: Session, machine: str | None, is_for_all: bool) -> list[str]:
+    if (machine is None) != is_for_all:
+        raise click.UsageError("name a machine, or give --all", click.get_current_context())
+    if machine is not None:
+        return [machine]
+    names = [str(each["name"]) for each in session.client().get("machines")["machines"]]
+    if not names:
+        raise BadRequest("no machine has joined yet")
+    return names
+
+
+def _print_json(machines: list[Json], is_for_all: bool) -> None:
+    """Print a list if all machines were meant, even if there is only one."""
+    terminal.print_json(machines if is_for_all else machines[0])
+
+
+def _post_each(
+    session: Session, names: list[str], body: Json, report: Callable[[Json], None] | None
+) -> list[Json]:
+    """Post an action for each machine and return the answers. Each is reported at once, so that an
+    error about a later machine does not hide what was done."""
+    answers: list[Json] = []
+    for each in names:
+        answers.append(session.client().post(f"{machine_path(each)}/control", body))
+        if report:
+            report(answers[-1])
+    return answers
 
 
 def _count_jobs(count: int) -> str:

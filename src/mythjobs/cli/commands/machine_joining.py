@@ -11,7 +11,7 @@ from mythjobs.cli import terminal
 from mythjobs.cli.options import COMMAND, DURATION, MACHINE, TEXT
 from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
 from mythjobs.cli.terminal import confirm
-from mythjobs.cli.times import format_short_time
+from mythjobs.cli.times import format_end_time, format_short_time
 from mythjobs.client.api_paths import join_request_path, machine_path
 from mythjobs.client.client import Json
 
@@ -56,7 +56,7 @@ def invite(
     if as_json:
         terminal.print_json(invited)
         return
-    until = format_short_time(invited["expires_ms"], clock.master_now().wall_ms)
+    until = format_end_time(invited["expires_ms"], clock.master_now().wall_ms)
     rights = f"only {', '.join(allow)}" if allow else "every command"
     terminal.print_message(f"valid once, until {until}; the machine may run {rights}. Type there:")
     terminal.print_line(f"mythjobs agent join {invited['token']}")
@@ -97,8 +97,24 @@ def approve(
         terminal.print_json(answer)
     elif answer["approved"]:
         terminal.print_line(f"{answer['name']} has joined")
+        if not answer.get("new", True):  # a master of an older version does not send it
+            terminal.print_message(describe_kept_rights(answer["name"], allow))
     else:
         terminal.print_line(f"{answer['name']} was rejected")
+
+
+def describe_kept_rights(name: str, allow: tuple[str, ...]) -> str:
+    """Return the sentence for a machine that joins again: an approval does not change its rights.
+
+    allow: commands that the approval names.
+    """
+    if not allow:
+        return f"{name} had joined before, and keeps its settings (`mythjobs machine show {name}`)"
+    return (
+        f"{name} had joined before: its rights stay as they were, and --allow was not applied; "
+        f"`mythjobs machine allow {name} {' '.join(allow)}` adds these commands, `mythjobs machine "
+        f"edit {name}` sets all its rights"
+    )
 
 
 def _print_waiting(waiting: list[Json], as_json: bool) -> None:

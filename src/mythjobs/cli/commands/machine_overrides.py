@@ -9,9 +9,9 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.options import COMMAND, DURATION, INSTANT, MACHINE
+from mythjobs.cli.options import COMMAND, DURATION, INSTANT, MACHINE, find_end_ms
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.times import format_short_time
+from mythjobs.cli.times import format_end_time
 from mythjobs.client.api_paths import machine_path
 from mythjobs.client.client import Json
 
@@ -73,10 +73,9 @@ def hours(session: Session, /, **given: Any) -> None:
 def _compute_end_ms(until_ms: int | None, for_s: float | None) -> int:
     if (until_ms is None) == (for_s is None):
         raise click.UsageError("give either --until or --for", click.get_current_context())
-    if until_ms is not None:
-        return until_ms
-    assert for_s is not None
-    return clock.master_now().wall_ms + round(1000 * for_s)
+    end_ms = find_end_ms(for_s, until_ms)
+    assert end_ms is not None
+    return end_ms
 
 
 def _set_override(
@@ -98,7 +97,7 @@ def _set_override(
         terminal.print_line(f"{machine} uses its run windows for {commands}")
         return
     state = "open" if kind == "allow" else "closed"
-    end = format_short_time(until_ms, clock.master_now().wall_ms)
+    end = format_end_time(until_ms, clock.master_now().wall_ms)
     terminal.print_line(
         f"{machine} is {state} for {commands} until {end}, regardless of run windows"
     )

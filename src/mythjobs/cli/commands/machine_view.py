@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mythjobs import clock
 from mythjobs.cli.status_text import format_control
-from mythjobs.cli.times import format_short_time
+from mythjobs.cli.times import format_end_time, format_short_time
 from mythjobs.client.client import Json
 from mythjobs.model.units import describe_clock_skew
 
@@ -46,7 +46,7 @@ def describe_machine(found: Json) -> Iterator[str]:
     for each in found["overrides"]:
         state = "open" if each["kind"] == "allow" else "closed"
         commands = each["command"] or "every command"
-        end = format_short_time(each["until_ms"], now_ms)
+        end = format_end_time(each["until_ms"], now_ms)
         yield f"{state} for {commands} until {end}, regardless of run windows"
 
 

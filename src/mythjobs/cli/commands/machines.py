@@ -195,8 +195,16 @@ def _print_policy(found: Json, as_json: bool) -> None:
     ]
     jobs += f" (at most {', '.join(ceilings)})" if ceilings else ""
     text = f"{found['name']} runs {jobs}; allowed: {_format_allowed(found['allow'])}"
-    windows = found["settings"].get("windows", {}).get("open", [])
-    terminal.print_line(text + (f"; open {', '.join(windows)}" if windows else ""))
+    settings = found["settings"]
+    more = (
+        ("open", settings.get("windows", {}).get("open")),
+        ("labels", settings.get("labels")),
+        ("without", settings.get("no_labels")),
+        ("zone", [settings["zone"]] if settings.get("zone") else []),
+    )
+    terminal.print_line(
+        text + "".join(f"; {word} {', '.join(each)}" for word, each in more if each)
+    )
 
 
 def _format_allowed(allow: Any) -> str:

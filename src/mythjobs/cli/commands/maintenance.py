@@ -11,7 +11,7 @@ import click
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.options import DURATION, STATES
-from mythjobs.cli.paths import absolute_path, get_current_directory
+from mythjobs.cli.paths import resolve_path
 from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
 from mythjobs.cli.terminal import confirm
 from mythjobs.cli.times import format_time
@@ -90,7 +90,7 @@ def backup(session: Session, file: str, as_json: bool) -> None:
     """
     from mythjobs.store.backends.backup import back_up
 
-    target = Path(absolute_path(file, get_current_directory()))
+    target = Path(resolve_path(file, "new file"))
     size = back_up(_find_store(session), target)
     if as_json:
         terminal.print_json({"file": str(target), "bytes": size})

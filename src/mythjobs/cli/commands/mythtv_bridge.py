@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mythjobs.cli import terminal, times
-from mythjobs.cli.options import DURATION, TEXT
+from mythjobs.cli.options import DURATION, TEXT, IntegerType
 from mythjobs.cli.session import Session, command, json_option, pass_session
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ _SETUP: Final = """Examples:
 
 @command("setup", epilog=_SETUP)
 @click.option("--host", type=TEXT, help="MythTV's master backend: its name or address.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port of MythTV's protocol.")
-@click.option("--status-port", type=click.IntRange(1, 65535), help="Port of MythTV's status page.")
+@click.option("--port", type=IntegerType(1, 65535), help="Port of MythTV's protocol.")
+@click.option("--status-port", type=IntegerType(1, 65535), help="Port of MythTV's status page.")
 @click.option(
     "--pin", type=TEXT,
     help="MythTV's security pin, to learn its database; with -, it is asked for or read from "

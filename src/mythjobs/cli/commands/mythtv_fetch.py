@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.options import DURATION, TEXT
+from mythjobs.cli.options import DURATION, TEXT, IntegerType
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.errors import BadRequest
 
@@ -26,7 +26,7 @@ _REPORT_S: Final = 2.0
 
 
 @command("fetch", epilog=_EXAMPLES)
-@click.argument("recordedid", type=click.IntRange(min=1))
+@click.argument("recordedid", type=IntegerType(min=1))
 @click.option(
     "--output",
     type=TEXT,
@@ -154,7 +154,7 @@ def _open_services(session: Session, backend: str | None, user: str | None) -> S
     host, colon, port = backend.rpartition(":")
     if not colon or backend.endswith("]"):
         host, port = backend, str(_DEFAULT_PORT)
-    if not port.isdecimal() or not 0 < int(port) < 65536 or not host:
+    if not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536 or not host:
         raise BadRequest(f'--backend "{backend}" must be like mythbox or mythbox:6544')
     password = os.environ.get(_PASSWORD, "")
     return Services(host.strip("[]"), int(port), user=user or "", password=password)

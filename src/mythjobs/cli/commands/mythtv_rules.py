@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.options import COMMAND, DURATION, TEXT
+from mythjobs.cli.options import COMMAND, DURATION, TEXT, IntegerType
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.errors import BadRequest, DefinitionError
 
@@ -22,7 +22,7 @@ _ADD: Final = """Examples:
   mythjobs mythtv rules add flag --command mythcommflag
   mythjobs mythtv rules add news --command transcode-h264 --title "News*" --min-duration 10m"""
 _name = click.argument("name", type=TEXT)
-_recording = click.argument("recordedid", type=click.IntRange(min=1))
+_recording = click.argument("recordedid", type=IntegerType(min=1))
 
 
 @command("list")
@@ -56,7 +56,7 @@ def list_(session: Session, as_json: bool) -> None:
 @click.option(
     "--recording-rule",
     "recording_rules",
-    type=int,
+    type=IntegerType(),
     multiple=True,
     help="Only recordings of this recording rule (its id).",
 )
@@ -91,7 +91,7 @@ def list_(session: Session, as_json: bool) -> None:
     is_flag=True,
     help="Leave out channels that MythTV knows as free of commercials.",
 )
-@click.option("--priority", type=click.IntRange(-100, 100), default=0, help="Priority of the jobs.")
+@click.option("--priority", type=IntegerType(-100, 100), default=0, help="Priority of the jobs.")
 @click.option(
     "--param",
     "parameters",
@@ -102,6 +102,7 @@ def list_(session: Session, as_json: bool) -> None:
     "by themselves.",
 )
 @click.option("--replace", is_flag=True, help="Replace the rule with this name.")
+@json_option
 @pass_session
 def add(
     session: Session,
@@ -109,6 +110,7 @@ def add(
     name: str,
     command_name: str,
     replace: bool,
+    as_json: bool,
     parameters: tuple[str, ...],
     no_commercial_free: bool,
     min_size: str | None,
@@ -121,7 +123,7 @@ def add(
     import tomlkit
 
     from mythjobs.model.units import format_duration
-    from mythjobs.mythtv.rules import parse_rules
+    from mythjobs.mythtv.rules import describe_rule, parse_rules
     from mythjobs.mythtv.rules_file import add_rule
 
     table: dict[str, object] = {
@@ -138,37 +140,56 @@ def add(
         # The key of a file stands for the option.
         raise BadRequest(error.sentence.removeprefix("rules[1].")) from None
     _change(session, lambda text: add_rule(text, rule, replace=replace))
-    terminal.print_line(f"rule {name}: {_conditions(rule) or 'all recordings'}")
+    if as_json:
+        terminal.print_json(describe_rule(rule))
+    else:
+        terminal.print_line(f"rule {name}: {_conditions(rule) or 'all recordings'}")
 
 
 @command("remove")
 @_name
+@json_option
 @pass_session
-def remove(session: Session, name: str) -> None:
+def remove(session: Session, name: str, as_json: bool) -> None:
     """Remove a rule. Its jobs stay."""
     from mythjobs.mythtv.rules_file import remove_rule
 
-    _change(session, lambda text: remove_rule(text, name))
+    before, _ = _change(session, lambda text: remove_rule(text, name))
+    if as_json:
+        _print_rule(before, name)
 
 
 @command("enable")
 @_name
+@json_option
 @pass_session
-def enable(session: Session, name: str) -> None:
+def enable(session: Session, name: str, as_json: bool) -> None:
     """Switch a rule on."""
-    from mythjobs.mythtv.rules_file import enable_rule
-
-    _change(session, lambda text: enable_rule(text, name, True))
+    _enable(session, name, True, as_json)
 
 
 @command("disable")
 @_name
+@json_option
 @pass_session
-def disable(session: Session, name: str) -> None:
+def disable(session: Session, name: str, as_json: bool) -> None:
     """Switch a rule off, and keep it."""
+    _enable(session, name, False, as_json)
+
+
+def _enable(session: Session, name: str, is_enabled: bool, as_json: bool) -> None:
     from mythjobs.mythtv.rules_file import enable_rule
 
-    _change(session, lambda text: enable_rule(text, name, False))
+    _, after = _change(session, lambda text: enable_rule(text, name, is_enabled))
+    if as_json:
+        _print_rule(after, name)
+
+
+def _print_rule(rules: list[RecordingRule], name: str) -> None:
+    from mythjobs.mythtv.rules import describe_rule
+
+    [found] = [each for each in rules if each.name == name]
+    terminal.print_json(describe_rule(found))
 
 
 @command("test")
@@ -269,18 +290,22 @@ def _find(services: Services, recordedid: int) -> Recording:
     return recording
 
 
-def _change(session: Session, change: Callable[[str], str]) -> None:
-    """Change the text of the rules' file; an invalid result is not stored."""
+def _change(
+    session: Session, change: Callable[[str], str]
+) -> tuple[list[RecordingRule], list[RecordingRule]]:
+    """Change the text of the rules' file; an invalid result is not stored. Return the rules before
+    and after."""
     from mythjobs.config.files import replace_file
     from mythjobs.mythtv.rules import parse_rules
     from mythjobs.mythtv.settings import load_rules, read_rules_text
 
     directory = _directory(session)
-    load_rules(directory)  # so that the cause is the file, if that is invalid already
+    before = load_rules(directory)  # first: the cause is the file, if that is invalid already
     changed = change(read_rules_text(directory))
-    parse_rules(changed)
+    after = parse_rules(changed)
     directory.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_file(directory.rules, changed.encode())
+    return before, after
 
 
 def _parse_arguments(parameters: tuple[str, ...]) -> dict[str, str]:

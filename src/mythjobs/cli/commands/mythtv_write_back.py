@@ -10,7 +10,7 @@ import click
 
 from mythjobs.cli import terminal
 from mythjobs.cli.commands.mythtv import database_options, open_database
-from mythjobs.cli.options import DURATION, TEXT
+from mythjobs.cli.options import DURATION, TEXT, NumberType
 from mythjobs.cli.session import command, json_option
 from mythjobs.errors import BadRequest
 
@@ -34,7 +34,7 @@ _MAX_FILE_BYTES: Final = 16 << 20
 
 def _ranges_options(function: Any) -> Any:
     for option in (
-        click.option("--fps", type=click.FloatRange(1, 1000), help="Frames per second, for --edl."),
+        click.option("--fps", type=NumberType(1, 1000), help="Frames per second, for --edl."),
         click.option("--comskip", metavar="FILE", help="comskip's .txt file (-: stdin)."),
         click.option("--edl", metavar="FILE", help="Edit list: seconds and type (-: stdin)."),
         click.argument("ranges", required=False, type=TEXT),

@@ -8,6 +8,7 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
+from mythjobs.cli.options import IntegerType
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.terminal import Cell
 from mythjobs.cli.times import format_short_time
@@ -23,7 +24,7 @@ _STATES = {"failed": "failed", "lost": "failed", "held": "held", "channel": "fai
 @click.option("--all", "show_all", is_flag=True, help="List also those that have been read.")
 @click.option("--read", "mark_read", is_flag=True, help="Mark the shown ones as read.")
 @click.option(
-    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True,
+    "--limit", type=IntegerType(1, 1000), default=100, show_default=True,
     help="List at most N, the newest.",
 )  # fmt: skip
 @json_option

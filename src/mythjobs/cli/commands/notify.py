@@ -8,9 +8,9 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.options import COMMAND, DURATION, TEXT
+from mythjobs.cli.options import CHANNEL, COMMAND, DURATION, TEXT, IntegerType
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.times import format_short_time, format_time
+from mythjobs.cli.times import format_end_time, format_short_time, format_time
 from mythjobs.client.api_paths import channel_path
 from mythjobs.client.client import Json
 from mythjobs.config.bounded_files import read_input
@@ -25,7 +25,7 @@ _ADD_EXAMPLES: Final = """Examples:
   mythjobs notify add mail mailto://user:password@example.org
   mythjobs notify add phone ntfy://ntfy.sh/my-topic --for failed,missed
   mythjobs notify add video tgram://TOKEN/CHAT --command transcode-h264"""
-_name = click.argument("name", type=TEXT)
+_name = click.argument("name", type=CHANNEL)
 
 
 def _split_kinds(_: click.Context, __: click.Parameter, value: str | None) -> list[str] | None:
@@ -137,7 +137,7 @@ def _print_channels(found: Json) -> None:
     else:
         terminal.print_line("no channels; `mythjobs notify add NAME URL` adds one")
     for each in found["snoozed"]:
-        until = format_short_time(each["until_ms"], now_ms)
+        until = format_end_time(each["until_ms"], now_ms)
         terminal.print_line(f"no messages about {each['kind']} {each['name']} until {until}")
     if found["heartbeat"]:
         terminal.print_line(f"heartbeat of the master: {found['heartbeat']}, every minute")
@@ -151,7 +151,7 @@ def _describe_kinds(kinds: list[str]) -> str:
 
 def _describe_state(channel: dict[str, Any], now_ms: int) -> str:
     if channel["snoozed_ms"] is not None:
-        return f"snoozed until {format_short_time(channel['snoozed_ms'], now_ms)}"
+        return f"snoozed until {format_end_time(channel['snoozed_ms'], now_ms)}"
     if channel["failing_ms"] is not None:
         since = format_short_time(channel["failing_ms"], now_ms)
         return f"fails since {since}: {channel['error']}"
@@ -192,7 +192,7 @@ def remove(session: Session, name: str, as_json: bool) -> None:
     epilog="Examples:\n  mythjobs notify snooze --for 2h\n"
     "  mythjobs notify snooze transcode-h264 --for 1d\n  mythjobs notify snooze phone --end",
 )
-@click.argument("name", metavar="[CHANNEL|COMMAND|SCHEDULE|MACHINE]", type=TEXT, default="")
+@click.argument("name", metavar="[CHANNEL|COMMAND|SCHEDULE|MACHINE]", type=CHANNEL, default="")
 @click.option("--for", "for_s", type=DURATION, metavar="DURATION", help="How long.")
 @click.option("--end", is_flag=True, help="End the snooze now.")
 @json_option
@@ -217,7 +217,7 @@ def snooze(session: Session, name: str, for_s: float | None, end: bool, as_json:
 
 @command("history")
 @click.option(
-    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True,
+    "--limit", type=IntegerType(1, 1000), default=50, show_default=True,
     help="List at most N, the newest.",
 )  # fmt: skip
 @json_option

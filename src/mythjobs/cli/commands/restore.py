@@ -12,7 +12,7 @@ import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal
-from mythjobs.cli.paths import absolute_path, get_current_directory
+from mythjobs.cli.paths import resolve_path
 from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
 from mythjobs.cli.terminal import confirm
 from mythjobs.errors import BadRequest
@@ -49,6 +49,7 @@ def restore(session: Session, file: str | None, in_place: bool, yes: bool, as_js
 
     if (file is None) == (not in_place):
         raise BadRequest("name the backup, or give --in-place for a store restored by other means")
+    backup = "" if file is None else resolve_path(file, "backup")
     state = open_state(session.state_dir, create=file is not None)
     where = choose_store(state, None, os.environ)
     if file is None and isinstance(where, Path) and not where.exists():
@@ -57,9 +58,7 @@ def restore(session: Session, file: str | None, in_place: bool, yes: bool, as_js
         if file is None:
             result, aside = _restore_in_place(where, yes), None
         elif isinstance(where, Path):
-            result, aside = _restore_from(
-                Path(absolute_path(file, get_current_directory())), where, yes
-            )
+            result, aside = _restore_from(Path(backup), where, yes)
         else:
             raise BadRequest(
                 "restore a PostgreSQL store with pg_restore or psql; then give --in-place"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +14,11 @@ import click
 
 from mythjobs.cli import terminal
 from mythjobs.cli.commands.run_output import OutputThreads
-from mythjobs.cli.options import DURATION, MACHINE, SIZE, TEXT
+from mythjobs.cli.commands.submit import describe_submitted
+from mythjobs.cli.options import DURATION, SIZE, TEXT, IntegerType
 from mythjobs.cli.paths import get_current_directory, is_utf8
-from mythjobs.cli.session import Session, command, pass_session
+from mythjobs.cli.session import Session, command, json_option, pass_session
+from mythjobs.cli.submit_options import SubmitOptions, submit_options
 from mythjobs.cli.waiting import (
     NEEDS_USER,
     RetryWindow,
@@ -32,6 +36,7 @@ from mythjobs.model.units import format_duration
 _EXAMPLES: Final = """Examples:
   mythjobs run -- rsync -a /srv/tv/ backup:/srv/tv/
   mythjobs run --machine attic -- df -h /srv/tv
+  mythjobs run --detach --after 12 -- ./upload results
   mythjobs run --wall 10m --priority 20 -- sh -c 'make clean && make'
   mythjobs run --memory 2GiB --processes 200 --nice 10 --io idle -- ./unpack"""
 _IO_CLASSES: Final = IO_CLASSES[1:]
@@ -57,17 +62,17 @@ class _Terminated(KeyboardInterrupt):
 @click.option("--memory", type=SIZE, metavar="SIZE", help="Limit of memory, like 2GiB.")
 @click.option("--output", type=SIZE, metavar="SIZE", help="Limit of output.")
 @click.option(
-    "--processes", type=click.IntRange(1, 4_194_304), metavar="N", help="Limit of processes."
+    "--processes", type=IntegerType(1, 4_194_304), metavar="N", help="Limit of processes."
 )
-@click.option("--nice", type=click.IntRange(0, 19), help="CPU niceness.")
+@click.option("--nice", type=IntegerType(0, 19), help="CPU niceness.")
 @click.option(
     "--io", metavar="CLASS", type=click.Choice(_IO_CLASSES), help="idle, or best-effort:0 to 7."
 )
+@click.option("--grace", type=DURATION, metavar="TIME", help="Time from SIGTERM to SIGKILL.")
 @click.option(
-    "--priority",
-    type=click.IntRange(-100, 100),
-    default=0,
-    help="-100 to 100; higher starts first.",
+    "--best-effort",
+    is_flag=True,
+    help="Run also where limits of memory and processes are only checked ten times a second.",
 )
 @click.option(
     "--progress",
@@ -78,24 +83,18 @@ class _Terminated(KeyboardInterrupt):
 @click.option(
     "--progress-regex", type=TEXT, metavar="REGEX", help="Expression that finds its progress."
 )
-@click.option("--machine", type=MACHINE, default="", help="Run only on this machine.")
-@click.option("--prefer", type=MACHINE, default="", help="Run on this machine if there is room.")
 @click.option("--retry", is_flag=True, help="Start it again if its machine or reaper fails.")
-@click.option("--comment", type=TEXT, default="", help="A note, shown with the job.")
+@submit_options
+@click.option("-d", "--detach", is_flag=True, help="Print the job's id and do not wait for it.")
+@json_option
 @pass_session
 def run(
     session: Session,
     /,
     program: tuple[str, ...],
-    wall_s: float | None,
-    priority: int,
-    progress: str | None,
-    progress_regex: str | None,
-    machine: str,
-    prefer: str,
-    retry: bool,
-    comment: str,
-    **limits: Any,
+    detach: bool,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Run a program as a job.
 
@@ -104,29 +103,68 @@ def run(
     exceeded a limit, 125 if it could not be started, 143 if it was cancelled, 75 if its end was
     not observed or its machine ended it, 67 if the job is held. The program is not started a
     second time unless --retry is given. Ctrl-C cancels the job.
+
+    With --detach the job runs on its own; see it with log, wait and show.
     """
+    if as_json and not detach:
+        raise BadRequest("--json needs --detach; otherwise the program's output appears here")
+    if (options["hold"] or options["key"] is not None) and not detach:
+        raise BadRequest("--hold and --key need --detach; otherwise the program runs now")
+    body = _build_body(program, **options)
+    if _looks_like_shell_text(program):
+        quoted = shlex.quote(program[0])
+        terminal.print_message(
+            f"no shell reads the arguments; for a shell command use `sh -c {quoted}`"
+        )
+    if detach:
+        submitted = session.client().post("jobs", body)
+        if as_json:
+            terminal.print_json(submitted)
+        else:
+            terminal.print_line(describe_submitted(submitted, options["key"]))
+        return 0
+    return _run_attached(session, body)
+
+
+def _build_body(
+    program: tuple[str, ...],
+    *,
+    wall_s: float | None,
+    best_effort: bool,
+    progress: str | None,
+    progress_regex: str | None,
+    retry: bool,
+    **options: Any,
+) -> Json:
+    """Return the request that submits the program. Raises BadRequest."""
     try:
         directory = get_current_directory()
     except FileNotFoundError:
         raise BadRequest("the current directory was removed; change to another one") from None
     if not is_utf8(directory):
         raise BadRequest("the current directory's name is not UTF-8; change to another one")
-    body = {
-        "command": "run",
-        "run": {
-            "argv": list(program),
-            "env": _read_environment(),
-            "cwd": directory,
-            "wall_s": wall_s,
-            **({"retry": True} if retry else {}),
-            **_format_progress(progress, progress_regex),
-        },
-        "priority": priority,
-        "machine": machine,
-        "prefer": prefer,
-        "comment": comment,
-        "limits": _format_limits(limits),
+    chosen = SubmitOptions(**{name: options.pop(name) for name in SubmitOptions._fields})
+    run = {
+        "argv": list(program),
+        "env": _read_environment(),
+        "cwd": directory,
+        "wall_s": wall_s,
+        **_format_progress(progress, progress_regex),
     }
+    # A master of an older version refuses fields that it does not know.
+    run |= {name: True for name, on in (("retry", retry), ("best_effort", best_effort)) if on}
+    return {"command": "run", "run": run, **chosen.build_body(_format_limits(options))}
+
+
+def _looks_like_shell_text(program: tuple[str, ...]) -> bool:
+    """Return whether the only argument has spaces or shell syntax, and is no program here."""
+    text = program[0]
+    return len(program) == 1 and bool(set(text) & set(" |&;<>$*")) and not shutil.which(text)
+
+
+def _run_attached(session: Session, body: Json) -> int:
+    """Submit the job, copy its output until it ends, and return the exit code. A signal cancels
+    it."""
     signal.signal(signal.SIGTERM, _raise_terminated)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup(1)
         signal.signal(signal.SIGHUP, _raise_terminated)

@@ -9,10 +9,18 @@ import click
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.commands import schedule_files
-from mythjobs.cli.options import DURATION, INSTANT, SCHEDULE, TEXT
+from mythjobs.cli.options import (
+    DURATION,
+    INSTANT,
+    PAST,
+    SCHEDULE,
+    TEXT,
+    IntegerType,
+    find_end_ms,
+)
 from mythjobs.cli.session import Session, command, json_option, pass_session, yes_option
 from mythjobs.cli.terminal import Cell
-from mythjobs.cli.times import format_short_time, format_time_left
+from mythjobs.cli.times import format_end_time, format_short_time, format_time_left
 from mythjobs.client.api_paths import schedule_path
 from mythjobs.client.client import Json
 from mythjobs.model.units import humanize_duration
@@ -21,7 +29,8 @@ _PAUSE_EXAMPLES: Final = """Examples:
   mythjobs schedule pause nightly-backup --for 3d --reason "the NAS is away"
   mythjobs schedule pause nightly-backup"""
 _BACKFILL_EXAMPLES: Final = """Examples:
-  mythjobs schedule backfill nightly-backup 2026-11-01
+  mythjobs schedule backfill nightly-backup yesterday
+  mythjobs schedule backfill nightly-backup 12h          (the last twelve hours)
   mythjobs schedule backfill nightly-backup "2026-11-01 12:00" 2026-11-08 --yes"""
 _name = click.argument("name", type=SCHEDULE)
 
@@ -64,7 +73,7 @@ def _describe_next(of: Json, now_ms: int) -> Cell:
     left = format_time_left(of["next_ms"], now_ms)
     paused = ""
     if of["paused"]:
-        paused = f", paused until {format_short_time(of['paused_until_ms'], now_ms)}"
+        paused = f", paused until {format_end_time(of['paused_until_ms'], now_ms)}"
     return Cell(f"{of['next_local']}, in {left}{paused}", "disabled" if paused else "")
 
 
@@ -79,9 +88,9 @@ def _describe_last(of: Json, now_ms: int) -> Cell:
 
 @command("show", epilog="Example:\n  mythjobs schedule show nightly-backup")
 @_name
-@click.option("--ticks", type=click.IntRange(0, 1000), default=10, metavar="N",
+@click.option("--ticks", type=IntegerType(0, 1000), default=10, metavar="N",
               help="Number of past ticks. Default: 10.")  # fmt: skip
-@click.option("--next", "coming", type=click.IntRange(0, 1000), default=5, metavar="N",
+@click.option("--next", "coming", type=IntegerType(0, 1000), default=5, metavar="N",
               help="Number of coming runs. Default: 5.")  # fmt: skip
 @click.option("--definition", is_flag=True, help="Show the definition, as `schedule add` reads it.")
 @json_option
@@ -127,7 +136,7 @@ def _describe_pause(found: Json) -> str:
         return ""
     until = "until it is resumed"
     if found["paused_until_ms"] is not None:
-        until = f"until {format_short_time(found['paused_until_ms'], clock.master_now().wall_ms)}"
+        until = f"until {format_end_time(found['paused_until_ms'], clock.master_now().wall_ms)}"
     return until + (f": {found['pause_reason']}" if found["pause_reason"] else "")
 
 
@@ -189,10 +198,7 @@ def pause(
 
     Jobs that were submitted before are not affected.
     """
-    if until_ms is not None and for_s is not None:
-        raise click.UsageError("give --until or --for, not both", click.get_current_context())
-    if for_s is not None:
-        until_ms = clock.master_now().wall_ms + round(1000 * for_s)
+    until_ms = find_end_ms(for_s, until_ms)
     _set_paused(session, name, {"on": True, "until_ms": until_ms, "reason": reason}, as_json)
 
 
@@ -212,14 +218,14 @@ def _set_paused(session: Session, name: str, body: Json, as_json: bool) -> None:
         return
     until = "until `mythjobs schedule resume`"
     if body.get("until_ms") is not None:
-        until = f"until {format_short_time(body['until_ms'], clock.master_now().wall_ms)}"
+        until = f"until {format_end_time(body['until_ms'], clock.master_now().wall_ms)}"
     terminal.print_line(f"schedule {name} is {f'paused {until}' if done['paused'] else 'active'}")
 
 
 @command("backfill", epilog=_BACKFILL_EXAMPLES)
 @_name
-@click.argument("from_ms", metavar="FROM", type=INSTANT)
-@click.argument("to_ms", metavar="[TO]", type=INSTANT, required=False)
+@click.argument("from_ms", metavar="FROM", type=PAST)
+@click.argument("to_ms", metavar="[TO]", type=PAST, required=False)
 @click.option("--dry-run", is_flag=True, help="Only list the ticks.")
 @yes_option
 @json_option
@@ -235,7 +241,8 @@ def backfill(
 ) -> None:
     """Submit jobs for the past ticks from FROM to TO (default: now) that have none.
 
-    Lists the ticks first and asks. The jobs run one after the other.
+    A time is like 2h (ago), 06:00 (the last), yesterday, or 2026-11-03 22:00. Lists the ticks first
+    and asks. The jobs run one after the other.
     """
     client = session.client()
     path = f"{schedule_path(name)}/backfill"
@@ -277,16 +284,20 @@ def _print_backfill(plan: Json) -> None:
     terminal.print_table(("tick", "state"), rows)
 
 
-@command("remove")
+@command("remove", epilog="Example:\n  mythjobs schedule remove nightly-backup")
 @_name
 @yes_option
+@json_option
 @pass_session
-def remove(session: Session, name: str, yes: bool) -> None:
+def remove(session: Session, name: str, yes: bool, as_json: bool) -> None:
     """Remove a schedule and the record of its ticks. Its jobs stay."""
     client = session.client()
     found = client.get(schedule_path(name), {"ticks": 0, "next": 0})
     terminal.confirm(f"schedule {found['name']} ({found['when']}) would be removed", yes)
-    client.delete(schedule_path(name))
+    removed = client.delete(schedule_path(name))
+    if as_json:
+        terminal.print_json(removed)
+        return
     terminal.print_line(f"schedule {name} removed")
 
 

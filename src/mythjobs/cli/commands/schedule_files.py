@@ -9,7 +9,15 @@ import click
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.files import definition_file
-from mythjobs.cli.options import COMMAND, MACHINE, PARAMETER, SCHEDULE, TEXT, refuse_duplicates
+from mythjobs.cli.options import (
+    COMMAND,
+    MACHINE,
+    PARAMETER,
+    SCHEDULE,
+    TEXT,
+    IntegerType,
+    refuse_duplicates,
+)
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.times import format_time_left
 from mythjobs.client.api_paths import schedule_path
@@ -54,7 +62,7 @@ _KEYS: Final = (
               help="Missed runs that are made up for. Default: last.")  # fmt: skip
 @click.option("--overlap", type=click.Choice(OVERLAP),
               help="If an earlier job has not ended. Default: skip.")  # fmt: skip
-@click.option("--at-most", type=int, metavar="N",
+@click.option("--at-most", type=IntegerType(), metavar="N",
               help="With --catch-up all or --overlap queue: number of jobs.")  # fmt: skip
 @click.option("--dst", type=click.Choice(DST),
               help="Times that clocks skip or show twice: once, or as clocks show.")  # fmt: skip
@@ -64,7 +72,7 @@ _KEYS: Final = (
               help="Cancel a job that has not started this long after its start time.")  # fmt: skip
 @click.option("--late-after", type=TEXT, metavar="DURATION",
               help="A job not started this long after its start time is late.")  # fmt: skip
-@click.option("--priority", type=click.IntRange(-100, 100), help="Priority of its jobs.")
+@click.option("--priority", type=IntegerType(-100, 100), help="Priority of its jobs.")
 @click.option("--summary", type=TEXT, help="What it is for.")
 @click.option("--replace", is_flag=True, help="Replace the schedule if it exists.")
 @click.option(
@@ -183,9 +191,7 @@ def edit(session: Session, name: str) -> None:
 @click.option("--zone", type=TEXT, help="Time zone. Default: this machine's.")
 @click.option("--dst", type=click.Choice(DST),
               help="Times that clocks skip or show twice: once, or as clocks show.")  # fmt: skip
-@click.option(
-    "--count", type=click.IntRange(1, 1000), default=5, help="Number of runs. Default: 5."
-)
+@click.option("--count", type=IntegerType(1, 1000), default=5, help="Number of runs. Default: 5.")
 @json_option
 def test(cron: str, zone: str | None, dst: str | None, count: int, as_json: bool) -> None:
     """Show when a cron expression runs next. Needs no master."""

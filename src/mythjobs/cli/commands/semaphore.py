@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.options import TEXT
+from mythjobs.cli.options import SEMAPHORE, IntegerType
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.client.api_paths import semaphore_path
 from mythjobs.client.client import Json
 
-_name = click.argument("name", type=TEXT)
+_name = click.argument("name", type=SEMAPHORE)
 
 
 @command("list")
@@ -23,7 +23,7 @@ def list_(session: Session, as_json: bool) -> None:
 
 @command("set", epilog="Example:\n  mythjobs semaphore set nas 3")
 @_name
-@click.argument("size", type=click.IntRange(min=0))
+@click.argument("size", type=IntegerType(min=0))
 @click.option(
     "--free-when-frozen/--keep-when-frozen", "free", default=None,
     help="Whether a frozen job releases its units until it is thawed. Default: it keeps them.",

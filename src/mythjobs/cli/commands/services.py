@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.options import TEXT
+from mythjobs.cli.options import CEILING, TEXT, IntegerType
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.status_text import print_status
 from mythjobs.model.log_line import FORMATS, VARIABLE
@@ -23,7 +23,7 @@ _port_option = click.option(
     "--port",
     default=DEFAULT_PORT,
     show_default=True,
-    type=click.IntRange(0, 65535),
+    type=IntegerType(0, 65535),
     help="Port on this machine; 0 chooses a free one and prints it.",
 )
 
@@ -36,7 +36,8 @@ class _JobLimit(click.ParamType["int | None"]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | None:
-        return None if value == "auto" else click.IntRange(min=0).convert(value, param, ctx)
+        jobs = CEILING.convert(value, param, ctx)
+        return jobs if isinstance(jobs, int) else None
 
 
 jobs_option = click.option(

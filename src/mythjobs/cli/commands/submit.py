@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final, NamedTuple
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any, Final
 
 import click
 
 from mythjobs import clock
 from mythjobs.cli import terminal, waiting
 from mythjobs.cli.files import batch_input
-from mythjobs.cli.options import (
-    AFTER,
-    COMMAND,
-    INSTANT,
-    LABEL,
-    LIMIT,
-    MACHINE,
-    PARAMETER,
-    TEXT,
-    UNITS,
-    refuse_duplicates,
-)
+from mythjobs.cli.options import COMMAND
 from mythjobs.cli.paths import get_current_directory, resolve_path_argument
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.times import format_time
+from mythjobs.cli.submit_options import (
+    LIMIT_OPTION,
+    PARAMETER_OPTION,
+    SubmitOptions,
+    submit_options,
+)
 from mythjobs.client.api_paths import command_path
 from mythjobs.client.client import Client, Json
-from mythjobs.errors import BadRequest
+from mythjobs.errors import BadRequest, MythJobsError
 from mythjobs.model.units import humanize_size
 
 _EXAMPLES: Final = """Examples:
@@ -37,73 +32,23 @@ _EXAMPLES: Final = """Examples:
   mythjobs submit thumbnail --param source=news.mp4 --param target=news.jpg --after 42
   mythjobs submit transcode-h264 --each recordings.csv --param preset=medium --wait
   mythjobs submit backup --deadline 06:00 --machine attic --semaphore nas --limit wall=2h
+  (echo file; ls *.iso) | mythjobs submit checksum --each -
   find . -name '*.ts' | jq -R '{source: ., target: (. + ".mp4")}' -c |
       mythjobs submit transcode-h264 --each -"""
 # Progress is shown for uploads that take longer than this.
 _QUIET_MS: Final = 1000
 
 
-class SubmitOptions(NamedTuple):
-    """Options of a submit except the arguments of the command."""
-
-    subject: str | None
-    priority: int
-    after: tuple[Json, ...]
-    key: str | None
-    hold: bool
-    not_before_ms: int | None
-    deadline_ms: int | None
-    machine: str
-    prefer: str
-    label: tuple[str, ...]
-    semaphore: tuple[tuple[str, int], ...]
-    limit: tuple[tuple[str, str | int], ...]
-    comment: str
-
-
 @command("submit", epilog=_EXAMPLES)
 @click.argument("name", metavar="COMMAND", type=COMMAND)
-@click.option(
-    "-p", "--param", "params", multiple=True, type=PARAMETER, metavar="NAME=VALUE",
-    help="An argument. Paths may be relative to the current directory.",
-)  # fmt: skip
+@PARAMETER_OPTION
 @click.option(
     "--each", type=click.Path(allow_dash=True), metavar="FILE",
     help="Submit a job for each line of a file (-: stdin): JSON lines with an object of arguments "
     "each, or CSV with a header. --param applies to all jobs.",
 )  # fmt: skip
-@click.option("--subject", type=TEXT, help="Subject, instead of the command's.")
-@click.option(
-    "--priority",
-    type=click.IntRange(-100, 100),
-    default=0,
-    help="-100 to 100; higher starts first.",
-)
-@click.option(
-    "--after", type=AFTER, multiple=True, metavar="JOB[:any|:failure]",
-    help="Start after this job has succeeded (:any ended, :failure failed). Repeatable.",
-)  # fmt: skip
-@click.option("--key", type=TEXT, help="A second submit with the same key returns the first job.")
-@click.option("--hold", is_flag=True, help="Hold until `mythjobs release`.")
-@click.option(
-    "--not-before", "not_before_ms", type=INSTANT, metavar="TIME",
-    help='Do not start before: "+2h", "22:00" or "2026-11-03 22:00".',
-)  # fmt: skip
-@click.option(
-    "--deadline", "deadline_ms", type=INSTANT, metavar="TIME",
-    help="Cancel the job if it has not started by then.",
-)  # fmt: skip
-@click.option("--machine", type=MACHINE, default="", help="Run only on this machine.")
-@click.option("--prefer", type=MACHINE, default="", help="Run on this machine if there is room.")
-@click.option("--label", type=LABEL, multiple=True, help="Run on a machine with this label.")
-@click.option("--semaphore", type=UNITS, multiple=True, callback=refuse_duplicates,
-              metavar="NAME[=N]", help="Hold N units of a semaphore while running.")  # fmt: skip
-@click.option(
-    "--limit", type=LIMIT, multiple=True, callback=refuse_duplicates, metavar="KEY=VALUE",
-    help="Limit wall, cpu, idle, memory, output or processes, the grace period, nice or io. The "
-    "tighter of this and the command's limit applies.",
-)  # fmt: skip
-@click.option("--comment", type=TEXT, default="", help="A note, shown with the job.")
+@submit_options
+@LIMIT_OPTION
 @click.option(
     "--wait", is_flag=True, help="Wait for the end; exit with 1 if a job did not succeed."
 )
@@ -115,33 +60,36 @@ def submit(
     name: str,
     params: tuple[tuple[str, str], ...],
     each: str | None,
+    limit: tuple[tuple[str, str | int], ...],
     wait: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
     """Submit a job of a command, or many with --each."""
     chosen = SubmitOptions(**options)
-    now_ms = clock.master_now().wall_ms
-    if chosen.deadline_ms is not None and chosen.deadline_ms <= now_ms:
-        raise BadRequest(
-            f"the deadline, {format_time(chosen.deadline_ms)}, is in the past, so the job would be "
-            "cancelled at once; give a later time"
-        )
     client = session.client()
     defaults = build_defaults(client, name, params, has_arguments=bool(params) or each is not None)
     if each is not None:
-        return _submit_each(session, client, name, each, defaults, chosen, wait, as_json)
-    body = {"command": name, "arguments": defaults.values, **_build_body(chosen)}
+        if chosen.after or chosen.key is not None:
+            raise BadRequest("--after and --key cannot be used with --each")
+        limits = [f"{key}={value}" for key, value in limit]
+        query = {"command": name, **chosen.build_query(), "limit": limits}
+        return _submit_each(session, client, each, query, defaults, wait, as_json)
+    body = {"command": name, "arguments": defaults.values, **chosen.build_body(dict(limit))}
     submitted = client.post("jobs", body)
     if not as_json:
-        terminal.print_line_now(_describe_submitted(submitted, chosen.key))
+        terminal.print_line_now(describe_submitted(submitted, chosen.key))
+        if not (chosen.after or chosen.hold or chosen.not_before_ms):
+            _warn_of_missing_inputs(defaults)
     code = 0
     if wait:
-        ended: list[Json] = []
-        code = waiting.wait_for_jobs(session, [submitted["id"]], ended.append)
-        submitted |= {"state": ended[0]["state"], "reason": waiting.get_reason(ended[0])}
-        if not as_json:
-            terminal.print_line(waiting.format_job_end(ended[0]))
+
+        def report(job: Json) -> None:
+            submitted.update({"state": job["state"], "reason": waiting.get_reason(job)})
+            if not as_json:
+                terminal.print_line_now(waiting.format_job_end(job))
+
+        code = waiting.wait_for_jobs(session, [submitted["id"]], report)
     if as_json:
         terminal.print_json(submitted)
     return code
@@ -165,24 +113,25 @@ def build_defaults(
     directory = get_current_directory()
     for key in paths & shared.keys():
         shared[key] = resolve_path_argument(key, shared[key], directory)
-    return batch_input.ArgumentDefaults(shared, paths, directory)
+    inputs = frozenset(
+        each["name"] for each in definition.get("parameters", []) if each.get("exists")
+    )
+    return batch_input.ArgumentDefaults(shared, paths, directory, inputs)
 
 
-def _build_body(chosen: SubmitOptions) -> Json:
-    fields = chosen._asdict()
-    fields["after"] = list(chosen.after)
-    optional = {
-        "deadline_ms": fields.pop("deadline_ms"),
-        "machine": fields.pop("machine"),
-        "prefer": fields.pop("prefer"),
-        "labels": list(fields.pop("label")),
-        "semaphores": dict(fields.pop("semaphore")),
-        "limits": dict(fields.pop("limit")),
-    }
-    return fields | {name: value for name, value in optional.items() if value}
+def _warn_of_missing_inputs(defaults: batch_input.ArgumentDefaults) -> None:
+    """Tell of files without which the job waits; a path may be misspelt."""
+    for name in sorted(defaults.inputs & defaults.values.keys()):
+        path = defaults.values[name]
+        if path and not os.path.lexists(path):
+            terminal.print_message(
+                f"there is no file {path} ({name}) on this machine; the job waits for a machine "
+                "that can read it"
+            )
 
 
-def _describe_submitted(submitted: Json, key: str | None) -> str:
+def describe_submitted(submitted: Json, key: str | None = None) -> str:
+    """Return the line about a job that was submitted, with this key if any."""
     if not submitted["new"]:
         return f'job {submitted["id"]} has the key "{key}" already: {submitted["state"]}'
     text = f"job {submitted['id']} {submitted['state']}"
@@ -192,34 +141,18 @@ def _describe_submitted(submitted: Json, key: str | None) -> str:
 def _submit_each(
     session: Session,
     client: Client,
-    name: str,
     file: str,
+    query: Json,
     defaults: batch_input.ArgumentDefaults,
-    chosen: SubmitOptions,
     wait: bool,
     as_json: bool,
 ) -> int:
-    if chosen.after or chosen.key is not None:
-        raise BadRequest("--after and --key cannot be used with --each")
-    query = {
-        "command": name,
-        "subject": chosen.subject,
-        "priority": chosen.priority,
-        "hold": chosen.hold,
-        "comment": chosen.comment,
-        "machine": chosen.machine or None,
-        "prefer": chosen.prefer or None,
-        "label": chosen.label,
-        "semaphore": [f"{key}={units}" for key, units in chosen.semaphore],
-        "limit": [f"{key}={value}" for key, value in chosen.limit],
-        "not_before_ms": chosen.not_before_ms,
-        "deadline_ms": chosen.deadline_ms,
-    }
     batch = _upload(client, query, file, defaults)
     first, last = batch["ids"]
     if not as_json:
         jobs = "1 job" if batch["jobs"] == 1 else f"{batch['jobs']} jobs ({first} to {last})"
         terminal.print_line_now(f"batch {batch['batch']}: {jobs} submitted")
+        _warn_if_impossible(client, batch["batch"], first)
     # Ids of a batch are consecutive. The master returns the first and the last, --json lists all.
     answer: Json = {"batch": batch["batch"], "ids": list(range(first, last + 1))}
     code = 0
@@ -233,6 +166,14 @@ def _submit_each(
     return code
 
 
+def _warn_if_impossible(client: Client, batch: int, first: int) -> None:
+    """Print why no machine can run the jobs of a batch, as a submit of one job does."""
+    with suppress(MythJobsError):  # the batch is submitted, whatever happens now
+        sentence = client.get(f"jobs/{first}/why")["sentence"]
+        if sentence.startswith("will wait"):
+            terminal.print_message(f"batch {batch} {sentence}")
+
+
 def _upload(client: Client, query: Json, file: str, defaults: batch_input.ArgumentDefaults) -> Json:
     progress = waiting.ProgressLine()
     name = "stdin" if file == "-" else file
@@ -242,7 +183,8 @@ def _upload(client: Client, query: Json, file: str, defaults: batch_input.Argume
             pieces = batch_input.read_pieces(source, name, defaults, lines)
             return client.upload("batches", query, _report_upload(pieces, progress))
     except (IsADirectoryError, FileNotFoundError, PermissionError) as error:
-        raise BadRequest(f"cannot read {file}: {error.strerror}") from None
+        shown = file or '""'
+        raise BadRequest(f"cannot read {shown}: {error.strerror}") from None
     except BadRequest as error:
         sentence = batch_input.relocate_error(error.sentence, name, lines)
         if sentence is None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from mythjobs.cli import terminal, waiting
-from mythjobs.cli.options import JOB_RANGE, join_ranges
+from mythjobs.cli.options import JOB_RANGE, IntegerType, join_ranges
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.client.client import Json
 
 
 @command("wait", epilog="Examples:\n  mythjobs wait 42 50-60\n  mythjobs wait --batch 7")
 @click.argument("jobs", metavar="[JOB…]", type=JOB_RANGE, nargs=-1, callback=join_ranges)
-@click.option("--batch", type=click.IntRange(min=1), metavar="ID", help="All jobs of a batch.")
+@click.option("--batch", type=IntegerType(min=1), metavar="ID", help="All jobs of a batch.")
 @json_option
 @pass_session
 def wait(session: Session, jobs: tuple[int, ...], batch: int | None, as_json: bool) -> int:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mythjobs.cli import terminal
-from mythjobs.cli.options import COMMAND, DURATION, PARAMETER, TEXT, Pairs, refuse_duplicates
+from mythjobs.cli.options import (
+    COMMAND,
+    DURATION,
+    PARAMETER,
+    TEXT,
+    IntegerType,
+    Pairs,
+    refuse_duplicates,
+)
+from mythjobs.cli.paths import resolve_path
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.client.api_paths import command_path
 from mythjobs.errors import BadRequest
@@ -75,7 +84,7 @@ class RateType(click.ParamType["Rate"]):
     help="Time between two reads of a directory on a network file system.",
 )  # fmt: skip
 @click.option("--rate", type=RateType(), metavar="N/D", help="At most N jobs in D, like 10/1m.")
-@click.option("--priority", type=click.IntRange(-100, 100), default=0, help="Priority of the jobs.")
+@click.option("--priority", type=IntegerType(-100, 100), default=0, help="Priority of the jobs.")
 @click.option("--existing", is_flag=True, help="At the first start, also take files present.")
 @click.option(
     "--once", is_flag=True, help="Handle the files present, then exit; with 1 if a job is refused."
@@ -107,12 +116,13 @@ def watch(
     watch runs are taken at the next start; no file is taken twice.
     """
     from mythjobs.config import locks
+    from mythjobs.config.file_kinds import check_files
     from mythjobs.watch.directory_scan import FileFilter
     from mythjobs.watch.service import DirectoryWatch, WatchOptions
 
+    directory = os.path.normpath(resolve_path(directory, "directory"))
     client = session.client()
     definition = client.get(command_path(name))["definition"]
-    directory = os.path.abspath(directory)
     arguments = dict(parameters)
     options = WatchOptions(
         directory=directory,
@@ -130,6 +140,7 @@ def watch(
     )
     state = Path(session.root, "watch", f"{_identify(directory, name)}.json")
     state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_files(state.parent)
 
     def report(event: WatchEvent) -> None:
         if as_json:

@@ -12,6 +12,7 @@ from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.files import definition_file
 from mythjobs.cli.files.toml_lines import find_line
+from mythjobs.cli.options import IntegerType
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.times import format_short_time, format_time
 from mythjobs.client.client import Json
@@ -34,7 +35,7 @@ _EXAMPLE: Final = """Example, with this file night.toml:
 @command("what-if", epilog=_EXAMPLE)
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.option(
-    "--limit", default=20, show_default=True, type=click.IntRange(min=0), metavar="N",
+    "--limit", default=20, show_default=True, type=IntegerType(min=0), metavar="N",
     help="Show at most N of the jobs whose times differ.",
 )  # fmt: skip
 @json_option
@@ -104,8 +105,7 @@ def _print_changed(changed: list[dict[str, Any]], limit: int) -> None:
         terminal.print_line("no job would have run at another time or place")
         return
     rows = [
-        (each["id"], each["command"], _format_run(each["now"]), _format_run(each["then"]))
-        for each in changed
+        (each["id"], each["command"], *_format_runs(each["now"], each["then"])) for each in changed
     ]
     if limit:
         terminal.print_table(("job", "command", "present", "changed"), rows[:limit], ("job",))
@@ -113,11 +113,22 @@ def _print_changed(changed: list[dict[str, Any]], limit: int) -> None:
         terminal.print_line(f"{len(rows) - limit} more differ; see --limit and --json")
 
 
-def _format_run(run: Json) -> str:
-    """Return machine, start and end of a run: `attic 2026-11-03 22:00 to 23:10`."""
+def _format_runs(now: Json, then: Json) -> tuple[str, str]:
+    """Return two runs as texts that differ: with seconds if they are alike to the minute."""
+    present, changed = _format_run(now, 16), _format_run(then, 16)
+    if present == changed:
+        return _format_run(now, 19), _format_run(then, 19)
+    return present, changed
+
+
+def _format_run(run: Json, length: int) -> str:
+    """Return machine, start and end of a run: `attic 2026-11-03 22:00 to 23:10`.
+
+    length: letters of a time that are shown.
+    """
     if run["start_ms"] is None:
         return "never"
-    start, end = format_time(run["start_ms"])[:16], format_time(run["end_ms"])[:16]
+    start, end = format_time(run["start_ms"])[:length], format_time(run["end_ms"])[:length]
     end = end[11:] if end[:10] == start[:10] else end
     cut = ", cut short" if run["cut"] else ""
     return f"{run['machine']} {start} to {end or 'never'}{cut}"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from mythjobs import clock
-from mythjobs.cli import terminal
+from mythjobs.cli import terminal, waiting
 from mythjobs.cli.options import JOB, MACHINE
 from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.times import format_short_time
 from mythjobs.client.api_paths import machine_path
 from mythjobs.model.units import humanize_duration
+
+# Codes of jobs that failed and whose program ran: its output may tell the cause.
+_RAN: Final = ("exited", "signalled", "breached")
 
 
 @command("why", epilog="Examples:\n  mythjobs why 42\n  mythjobs why --machine attic")
@@ -37,6 +40,8 @@ def why(session: Session, job: int | None, machine: str | None, as_json: bool) -
     print(terminal.colour(reason, found.get("state", "")))
     if machine is None:
         _print_job(found)
+        if found.get("state") == "failed" and found["code"] in _RAN:
+            terminal.print_message(waiting.describe_log(found["id"]))
     else:
         rows = [(e["command"], e["waiting"], e["code"], e["detail"]) for e in found["commands"]]
         if rows:

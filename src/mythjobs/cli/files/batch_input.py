@@ -26,12 +26,14 @@ _JSON_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
 class ArgumentDefaults(NamedTuple):
     """Arguments common to all jobs of a batch.
 
-    path_names: parameters that are paths; relative paths are below `directory`.
+    path_names: parameters that are paths; relative paths are below `directory`. inputs: those whose
+    file must exist where a job runs.
     """
 
     values: Arguments
     path_names: frozenset[str]
     directory: str
+    inputs: frozenset[str] = frozenset()
 
 
 def read_pieces(

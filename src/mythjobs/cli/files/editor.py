@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -21,19 +22,23 @@ def edit_table(name: str, before: Json, store: Callable[[str, str], Json]) -> Js
     """Let the user edit the table `before` as TOML text. Return the result of `store`.
 
     store: called with the edited text and the path of its file. If it fails, the file is kept, a
-    message names it, and the error is raised.
+    message names it, unless its text is as before, and the error is raised.
     """
     from mythjobs.cli.files.toml_text import format_toml
 
     file = tempfile.NamedTemporaryFile(  # noqa: SIM115 (kept if the text cannot be stored)
         "w", prefix=f"{_safe_file_part(name)}-", suffix=".toml", delete=False, encoding="utf-8"
     )
+    text = format_toml(before)
     with file:
-        file.write(format_toml(before))
+        file.write(text)
     try:
         done = _edit_until_stored(file.name, store)
     except (MythJobsError, OSError):
-        terminal.print_message(f"the edited text is kept in {file.name}")
+        if Path(file.name).read_bytes() == text.encode():
+            os.unlink(file.name)
+        else:
+            terminal.print_message(f"the edited text is kept in {file.name}")
         raise
     os.unlink(file.name)
     return done
@@ -62,6 +67,7 @@ def _run_editor(path: str) -> None:
     try:
         code = subprocess.run([*shlex.split(editor), path], check=False).returncode
     except (OSError, ValueError) as error:
-        raise BadRequest(f'cannot start the editor "{editor}" ({error}); set EDITOR') from None
+        why = getattr(error, "strerror", None) or error
+        raise BadRequest(f'cannot start the editor "{editor}" ({why}); set EDITOR') from None
     if code != 0:
         raise BadRequest(f'the editor "{editor}" exited with code {code}; nothing was stored')

@@ -1,26 +1,16 @@
-"""`log`, `wait` and `run`: output and end of a job, also if the master is restarted."""
+"""`log` and `wait`: output and end of a job, also if the master is restarted."""
 
 import json
 import signal
 import subprocess
-import threading
-from typing import Any
-
-import pytest
+import time
 
 from mythjobs.protocol.output_frames import MEDIA_TYPE, encode_frame
 from tests.integration.cli.conftest import Call
-from tests.integration.cli.samples import attempt, failed, job, succeeded
-from tests.integration.cli.scripted import Answer, Master, Reply, Request, environment, error
+from tests.integration.cli.samples import ad_hoc, attempt, failed, job, output, running, succeeded
+from tests.integration.cli.scripted import Answer, Master, Reply, environment, error
 
 BYTES = bytes(range(256)) * 3 + b"no line end"
-
-
-def output(
-    *chunks: bytes, dropped: int = 0, whole: bool = True, headers: dict[str, str] | None = None
-) -> Reply:
-    common = {"X-Attempt": "1", "X-Dropped": str(dropped)}
-    return Reply(200, common | (headers or {}), chunks, whole)
 
 
 def test_log_writes_the_exact_bytes(master: Master) -> None:
@@ -86,10 +76,6 @@ def test_a_truncated_log_is_an_error(call: Call, master: Master) -> None:
     assert "lost the connection to the master at" in done.err
 
 
-def running(n: int = 1) -> dict[str, Any]:
-    return job(7, state="running", attempts=[attempt(n, outcome=None, output=[])])
-
-
 def test_a_followed_log_resumes_at_its_offset(call: Call, master: Master) -> None:
     looks: list[Answer] = [job(), running(), running(), succeeded()]
     parts: list[Answer] = [output(b"ab", whole=False), output(b"cde")]
@@ -134,9 +120,27 @@ def test_wait_exits_with_1_unless_all_succeeded(call: Call, master: Master) -> N
     done = call("wait", "7", "8")
     assert done.code == 1
     assert done.out == "job 7 succeeded (took 2.0 s)\njob 8 failed: exit code 3 (took 2.0 s)\n"
+    assert done.err == ""
+    master.answers["GET jobs/8"] = failed(8, attempts=[attempt(output=[[6, 3, 3]])])
+    assert call("wait", "7", "8").err == "mythjobs: `mythjobs log 8` shows what job 8 wrote\n"
+    master.answers["GET jobs/8"] = failed(8)
     assert call("wait", "7").code == 0
     assert [each["id"] for each in json.loads(call("wait", "7", "8", "--json").out)] == [7, 8]
     assert call("wait", "9").code == 2
+
+
+def test_an_interrupted_wait_says_that_the_job_continues(master: Master) -> None:
+    master.answers["GET jobs/7"] = running()
+    waiting = subprocess.Popen(
+        master.command("wait", "7"), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    with waiting:
+        while not master.requests:
+            time.sleep(0.01)
+        waiting.send_signal(signal.SIGINT)
+        _, told = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130
+    assert told == "mythjobs: job 7 continues; `mythjobs cancel 7` ends it\n"
 
 
 def test_wait_survives_a_restart_of_the_master(call: Call, master: Master) -> None:
@@ -234,139 +238,3 @@ def test_a_followed_log_tells_once_that_the_job_is_held(call: Call, master: Mast
     done = call("log", "7", "-f")
     assert (done.code, done.out) == (0, "one")
     assert done.err.count("job 7 is held") == 1
-
-
-def test_run_asks_for_a_second_start_with_retry_only(call: Call, master: Master) -> None:
-    ad_hoc(master, succeeded())
-    call("run", "true")
-    call("run", "--retry", "true")
-    runs = [each.json["run"] for each in master.requests if each.method == "POST"]
-    assert [each.get("retry", False) for each in runs] == [False, True]
-
-
-def ad_hoc(master: Master, end: dict[str, Any], *, out: bytes = b"", err: bytes = b"") -> None:
-    def streams(request: Request) -> Reply:
-        return output(out if request.query["stream"] == "1" else err)
-
-    master.answers |= {
-        "POST jobs": {"id": 7, "state": "leased", "new": True, "reason": ""},
-        "GET jobs/7": end,
-        "GET jobs/7/output": streams,
-    }
-
-
-def test_run_copies_both_streams_and_the_exit_code(master: Master) -> None:
-    ad_hoc(master, failed(), out=BYTES, err=b"oops\n")
-    arguments = master.command("run", "--wall", "1m", "--priority", "3", "ls", "-l", "a b")
-    done = subprocess.run(
-        arguments, env=environment(COLOUR="blue"), cwd="/usr", capture_output=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (3, BYTES, b"oops\n")
-    body = master.requests[0].json
-    assert (body["command"], body["priority"]) == ("run", 3)
-    assert body["run"]["argv"] == ["ls", "-l", "a b"]
-    assert (body["run"]["cwd"], body["run"]["wall_s"]) == ("/usr", 60)
-    assert body["run"]["env"]["COLOUR"] == "blue"
-
-
-def test_run_omits_environment_variables_that_are_not_utf8(master: Master) -> None:
-    ad_hoc(master, succeeded())
-    odd = {**{k.encode(): v.encode() for k, v in environment().items()}, b"ODD": b"\xff"}
-    done = subprocess.run(master.command("run", "true"), env=odd, capture_output=True, check=False)
-    assert (
-        done.stderr == b"mythjobs: environment variables omitted because they are not UTF-8: ODD\n"
-    )
-    assert "ODD" not in master.requests[0].json["run"]["env"]
-
-
-def test_run_reports_a_breach(master: Master) -> None:
-    ends = attempt(outcome={"kind": "breached", "limit": "wall"})
-    ad_hoc(master, failed(attempts=[ends]))
-    done = master.run("run", "sleep", "9")
-    assert done.returncode == 124
-    assert done.stderr == b"mythjobs: job 7: ended because it exceeded its wall limit\n"
-
-
-def test_run_names_the_machine_that_it_wants(master: Master) -> None:
-    ad_hoc(master, succeeded())
-    assert master.run("run", "--machine", "attic", "--prefer", "cellar", "true").returncode == 0
-    sent = master.requests[0].json
-    assert (sent["machine"], sent["prefer"]) == ("attic", "cellar")
-
-
-def test_run_sends_limits_and_warns_if_no_machine_enforces_them(master: Master) -> None:
-    ad_hoc(master, succeeded())
-    why = "will wait: no machine can run it: attic cannot enforce memory by itself"
-    master.answers["POST jobs"] = {"id": 7, "state": "queued", "new": True, "reason": why}
-    limits = ["--cpu", "1h", "--idle", "90s", "--memory", "2GiB", "--output", "1 MB"]
-    done = master.run("run", *limits, "--processes", "9", "--nice", "10", "--io", "idle", "true")
-    assert (done.returncode, done.stderr.decode()) == (0, f"mythjobs: job 7 {why}\n")
-    assert master.requests[0].json["limits"] == {
-        "cpu": "1h",
-        "idle": "1m30s",
-        "memory": "2GiB",
-        "output": "1 MB",
-        "processes": 9,
-        "nice": 10,
-        "io": "idle",
-    }
-
-
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_run_cancels_its_job_when_it_is_interrupted(
-    master: Master, number: signal.Signals, code: int
-) -> None:
-    stopped = attempt(outcome={"kind": "stopped", "by": "ann"}, output=[[6, 6, 0]])
-    over = job(state="cancelled", attempts=[stopped])
-    ad_hoc(master, running())
-    cancelled = threading.Event()
-
-    def streams(request: Request) -> Reply:
-        # Interrupt `run` while its job writes output.
-        if request.query["stream"] == "2":
-            return output()
-        if master.answers["GET jobs/7"] != over:
-            process.send_signal(number)
-        cancelled.wait(60)
-        return output(b"start\n")
-
-    def cancel(request: Request) -> dict[str, Any]:
-        assert request.json == {"ids": [7]}
-        master.answers["GET jobs/7"] = over
-        cancelled.set()
-        return {"jobs": []}
-
-    master.answers |= {"GET jobs/7/output": streams, "POST jobs/cancel": cancel}
-    process = subprocess.Popen(
-        master.command("run", "sleep", "9"),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, err = process.communicate(timeout=60)
-    assert cancelled.is_set()
-    assert (process.returncode, out, err) == (code, b"start\n", b"")
-
-
-def test_run_cancels_its_job_if_the_pipe_is_closed(master: Master) -> None:
-    ad_hoc(master, running(), out=b"line\n")
-    over = job(state="cancelled", attempts=[attempt(outcome={"kind": "stopped", "by": "ann"})])
-
-    def cancel(request: Request) -> dict[str, Any]:
-        master.answers["GET jobs/7"] = over
-        return {"jobs": []}
-
-    master.answers["POST jobs/cancel"] = cancel
-    process = subprocess.Popen(
-        master.command("run", "yes"),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    with process.stderr as stderr:
-        assert stderr.read() == b""
-    assert process.wait(60) == 141
-    assert master.answers["GET jobs/7"] == over

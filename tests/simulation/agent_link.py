@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mythjobs.protocol import codec
 from mythjobs.protocol import messages as m
@@ -19,6 +19,14 @@ _MIN_BACKOFF_MS: Final = 200
 _MAX_BACKOFF_MS: Final = 5000
 
 
+class _SentHeartbeat(NamedTuple):
+    """steady_ms: by the machine's clock. sent_ms: simulated time."""
+
+    steady_ms: int
+    sent_ms: int
+    held: list[Key]
+
+
 class SimAgentLink:
     def __init__(self, agent: SimAgent) -> None:
         self._agent = agent
@@ -27,8 +35,8 @@ class SimAgentLink:
         self._connection: SimConnection | None = None
         self._is_connected = False
         self._retries = self._heartbeat_ms = 0
-        # For the safety checker: send time (steady clock) and attempts of each heartbeat.
-        self._sent_heartbeats: dict[int, tuple[int, list[Key]]] = {}
+        # For the safety checker: attempts of each heartbeat, and when it was sent.
+        self._sent_heartbeats: dict[int, _SentHeartbeat] = {}
 
     def connect(self) -> None:
         """Open a connection; a lost connection is reopened after a back-off."""
@@ -55,7 +63,9 @@ class SimAgentLink:
             for each in frame.messages:
                 if isinstance(each, m.Heartbeat):
                     held = [(one.job, one.n) for one in each.held]
-                    self._sent_heartbeats[each.hb] = self._machine.clock.steady_ms(), held
+                    steady_ms = self._machine.clock.steady_ms()
+                    sent = _SentHeartbeat(steady_ms, self._sim.now_ms, held)
+                    self._sent_heartbeats[each.hb] = sent
                     self._sent_heartbeats.pop(each.hb - 2, None)
                     continue
                 if isinstance(each, m.Ended | m.Returned):
@@ -94,7 +104,7 @@ class SimAgentLink:
         machine = self._machine
         incarnation = f"{machine.boot_id}-{self._agent.number}"
         return m.Hello(
-            m.VERSION, f"key of {machine.name}", "", "", machine.name, machine.boot_id,
+            m.VERSION, machine.key, "", "", machine.name, machine.boot_id,
             incarnation, 2, zone="UTC", can=sorted(m.CAPABILITIES),
         )  # fmt: skip
 
@@ -104,6 +114,7 @@ class SimAgentLink:
         self._retries = 0
         self._sent_heartbeats.clear()
         self._machine.checker.on_slots(self._machine, welcome.jobs)
+        self._machine.checker.control.on_control(self._machine, welcome.control)
         self._agent.core.on_connected(welcome.jobs)
         now = self._machine.clock.now()
         self._agent.execute(self._agent.core.change_control(welcome.control, now))
@@ -144,28 +155,36 @@ class SimAgentLink:
         """Report grants, renewals and hours as received, however the core handles them."""
         machine = self._machine
         checker = machine.checker
+        renewed: list[tuple[int, list[Key]]] = []
         for each in frame.messages:
             if self._sim.is_tracing and not isinstance(each, m.Renew):
                 self._sim.trace(machine.name, f"receives {_summarize(each)}")
             if isinstance(each, m.Grant):
                 key = each.job, each.n
                 if (heartbeat := self._sent_heartbeats.get(each.hb)) is not None:
-                    checker.on_grant(machine, each, heartbeat[0])
+                    checker.on_grant(machine, each, heartbeat.steady_ms)
                 checker.hours.on_hours(machine, key, each.hours)
                 checker.limits.on_limit(machine, key, each.run.wall_s)
             elif isinstance(each, m.Renew):
                 if (heartbeat := self._sent_heartbeats.get(each.hb)) is not None:
-                    sent_ms, held = heartbeat
-                    excepted = set(each.excepted)
-                    for key in held:
-                        if key not in excepted:
-                            checker.on_renewal(machine, key, sent_ms)
+                    keys = [key for key in heartbeat.held if key not in set(each.excepted)]
+                    for key in keys:
+                        checker.on_renewal(machine, key, heartbeat.steady_ms)
+                    renewed.append((heartbeat.sent_ms, keys))
+                for rejected in each.excepted:
+                    checker.on_rejection(machine, rejected)
             elif isinstance(each, m.HoursChanged):
                 checker.hours.on_hours(machine, (each.job, each.n), each.hours)
             elif isinstance(each, m.LimitsChanged):
                 checker.limits.on_limit(machine, (each.job, each.n), each.wall_s)
+            elif isinstance(each, m.Freeze):
+                checker.control.on_freeze((each.job, each.n), each.on)
             elif isinstance(each, m.Settings):
                 checker.on_slots(machine, each.jobs)
+                if each.control is not None:
+                    checker.control.on_control(machine, each.control)
+        for sent_ms, keys in renewed:
+            checker.on_heartbeat_answer(machine, sent_ms, keys, machine.master.clock.wall_ms())
 
 
 class _Receiver:

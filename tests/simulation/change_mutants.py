@@ -21,9 +21,10 @@ from mythjobs.model.schedule import schedule_from_table
 from mythjobs.process.reaper import messages
 from mythjobs.store import tables as t
 from mythjobs.store.backends import sqlite
+from mythjobs.store.expressions import in_list, param
 from mythjobs.store.queries import retention as queries
-from mythjobs.store.statement import Statement, in_list, param
-from mythjobs.store.writes import batches, commands, prune
+from mythjobs.store.statement import Statement
+from mythjobs.store.writes import batches, commands, dependencies, prune
 
 Patch = tuple[Any, str, Any]
 job = t.job
@@ -202,6 +203,16 @@ def _missed_ticks_dropped() -> list[Patch]:
     return [(tick_log.TickLog, "add_without_job", lambda *_, **__: True)]
 
 
+def _dependencies_not_passed_on() -> list[Patch]:
+    """If a waiting job of a schedule is cancelled, the one after it waits no longer."""
+    return [(dependencies, "pass_on", lambda *_: None)]
+
+
+def _due_ticks_forgotten() -> list[Patch]:
+    """An edit of a schedule begins at the present, whatever ticks are due."""
+    return [(handlers, "evaluate_before_change", lambda _, state: state)]
+
+
 CHANGE_MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "settings-cached": _settings_cached,
     "semaphore-size-cached": _semaphore_size_cached,
@@ -221,4 +232,6 @@ CHANGE_MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "states-ignored": _states_ignored,
     "overlap-ignored": _overlap_ignored,
     "missed-ticks-dropped": _missed_ticks_dropped,
+    "dependencies-not-passed-on": _dependencies_not_passed_on,
+    "due-ticks-forgotten": _due_ticks_forgotten,
 }

@@ -34,10 +34,10 @@ def _batch(*seconds: float, breaks_off: bool = False) -> Step:
                  breaks_off=breaks_off)  # fmt: skip
 
 
-def _schedule(seconds: int) -> Step:
+def _schedule(seconds: int, at_s: float = 10, **settings: Any) -> Step:
     arguments = {"seconds": seconds, "codes": "0"}
-    return _step(10, "schedule", name="s0", command="work", every="45s", arguments=arguments,
-                 catch_up="last")  # fmt: skip
+    return _step(at_s, "schedule", name="s0", command="work", every="45s", arguments=arguments,
+                 catch_up="last", **settings)  # fmt: skip
 
 
 _PAUSE: Final = _step(1200, "pause schedule", name="s0", on=True)
@@ -99,15 +99,15 @@ CHANGE_SCENARIOS: Final[dict[str, Scenario]] = {
         ),
         ("BOUND",),
     ),
-    # The agent does not live to hear of the start, and then the reaper dies.
+    # The agent is killed before it tells the master of the start, and then the reaper dies.
     "start-not-journaled": (
         make_plan(
-            [_WORK],
-            make_submit(20, "work"),
+            [_WORK | {"silence": "hold"}],
+            make_submit(20, "work", seconds=300),
             settings=(OPEN,),
-            faults=(Fault(20_500, "kill", 1, 10_000), Fault(25_000, "reaper", 1)),
+            faults=(Fault(20_008, "kill", 1, 10_000), Fault(25_000, "reaper", 1)),
         ),
-        ("CRASH",),
+        ("I21",),
     ),
     "commits-not-synced": (
         make_plan([_WORK], *_SHORT, faults=(Fault(60_000, "reboot", 0, 5000, 1),)),
@@ -157,6 +157,30 @@ CHANGE_SCENARIOS: Final[dict[str, Scenario]] = {
             _schedule(1),
             _PAUSE,
             faults=(Fault(300_000, "kill", 0, 300_000),),
+        ),
+        ("TICK",),
+    ),
+    # The job of the first tick runs, that of the second waits and is cancelled.
+    "dependencies-not-passed-on": (
+        make_plan(
+            [_WORK, _OTHER],
+            _LONG,
+            _schedule(200, overlap="queue", at_most=2),
+            _step(120, "run schedule", name="s0"),
+            _step(125, "cancel tick", newest=1),
+            _PAUSE,
+        ),
+        ("TICK",),
+    ),
+    # The master is stopped while ticks become due, and finds them beside the edit.
+    "due-ticks-forgotten": (
+        make_plan(
+            [_WORK, _OTHER],
+            _LONG,
+            _schedule(1),
+            _schedule(2, at_s=400),
+            _PAUSE,
+            faults=(Fault(300_000, "stall", 0, 120_000),),
         ),
         ("TICK",),
     ),

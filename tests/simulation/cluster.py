@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from mythjobs.errors import MythJobsError
+from mythjobs.master.requests import ReleaseJobs
 from mythjobs.master.turn_runner import CommittedTurn
 from mythjobs.model.life import FINAL
 from tests.simulation import faults
@@ -16,13 +17,16 @@ from tests.simulation.master import SimMaster
 from tests.simulation.placement_checker import PlacementChecker
 from tests.simulation.plan import Plan
 from tests.simulation.queue_view import QueueView
+from tests.simulation.restoration import Restoration
 from tests.simulation.retention_checker import RetentionChecker
+from tests.simulation.revocation_checker import RevocationChecker
 from tests.simulation.safety_checker import SafetyChecker
 from tests.simulation.schedule_checker import ScheduleChecker
-from tests.simulation.sent_requests import SentRequest
+from tests.simulation.sent_requests import Transmission
 from tests.simulation.simulator import Simulator
 from tests.simulation.store import EndlessTurn
 from tests.simulation.store_factory import StoreFactory
+from tests.simulation.terms_checker import TERM_CHANGES, TermsChecker
 from tests.simulation.turn_runner import TurnCrashed
 from tests.simulation.users import SimUsers
 
@@ -45,13 +49,18 @@ class Cluster:
         self.plan = plan
         self.sim = Simulator(plan.seed, trace=trace, start_ms=plan.start_ms)
         self.checker = SafetyChecker(self.sim)
-        self._configuration = Configuration()
-        self._placement = PlacementChecker(self.sim, plan, self._configuration)
-        self._retention = RetentionChecker(self.sim, plan, self._configuration)
+        self.configuration = Configuration()
+        self._placement = PlacementChecker(self.sim, plan, self.configuration)
+        self._retention = RetentionChecker(self.sim, plan, self.configuration)
         self._schedules = ScheduleChecker(self.sim, plan)
-        self._view = QueueView(plan)
+        self._revoked = RevocationChecker(self.sim)
+        self.view = QueueView(plan)
+        self.checker.terms = self._terms = TermsChecker(
+            self.sim, plan, self.configuration, self.view, self.checker
+        )
         self._stores = stores
-        self._live: set[tuple[int, int]] = set()
+        self.live: set[tuple[int, int]] = set()
+        self.restoration = Restoration(self)
         self._turns_at_state_check: int | None = None
 
     def run(self) -> RunReport:
@@ -81,7 +90,8 @@ class Cluster:
         ]
         for machine in self._machines:
             machine.path.backoff_ms = plan.backoff_ms
-        self.users = SimUsers(sim, self.master, plan)
+        by_name = {each.name: each for each in self._machines}
+        self.users = SimUsers(sim, self.master, plan, self.configuration, by_name)
         self.users.scheduled_ids = self._schedules.job_ids
         for fault in plan.faults:
             sim.call_at(fault.at_ms, faults.inject, self, fault)
@@ -96,12 +106,19 @@ class Cluster:
 
     def _on_master_start(self) -> None:
         self._placement.on_master_start()
-        before = self._view.jobs, self._view.leased_ms
-        self._view.read(self.store)
+        before = self.view.jobs, self.view.leased_ms
+        self.view.read(self.store)
         if self.store.was_cut:
             self.sim.count("stores that lost power")
-            if before != (self._view.jobs, self._view.leased_ms):
+            if before != (self.view.jobs, self.view.leased_ms):
                 self.sim.report_violation("DURABLE", "the store is not as it was committed last")
+
+    def on_restore(self, next_id: int) -> None:
+        """The store was restored. next_id: of the next job."""
+        self._schedules.on_restore(self.master.clock.wall_ms(), next_id)
+        self.view.reset()
+        self._retention.on_restore()
+        self._terms.on_change()
 
     def _check_turn(self, committed: CommittedTurn) -> None:
         """After each commit, compare the master's state and the store with the processes."""
@@ -114,36 +131,43 @@ class Cluster:
             for machine in result.state.machines.values()
             for job_id, each in machine.live_attempts.items()
         }
+        self._revoked.check(result.state)
         live = set(machines)
-        leased = [(machines[key], key) for key in live - self._live]
-        if live != self._live:
-            for key in self._live - live:
+        leased = [(machines[key], key) for key in live - self.live]
+        if live != self.live:
+            for key in self.live - live:
                 self.checker.on_ended(key)
                 self._placement.on_ended(key)
-            for job_id, n in live - self._live:
+            for job_id, n in live - self.live:
                 if job_id in self.users.cancelled:
                     text = f"{job_id, n} is leased after its cancel was acknowledged"
                     self.sim.report_violation("I13", text)
-            self._live = live
+            self.live = live
         for on_response, response in committed.responses:
             if isinstance(response, BaseException) and not isinstance(response, MythJobsError):
                 self.sim.report_violation("CRASH", f"{on_response} got {response!r}")
-            if isinstance(on_response, SentRequest):
-                self._configuration.apply(on_response.request, response)
+            if isinstance(on_response, Transmission):
+                self.configuration.apply(on_response.request, response)
+                if isinstance(on_response.request, ReleaseJobs):
+                    self.restoration.on_released(on_response.request.ids)
+                if isinstance(on_response.request, TERM_CHANGES):
+                    self._terms.on_change()
         if self.store.has_changed():
-            self._view.read(self.store)
+            self.view.read(self.store)
             wall_ms = self.master.clock.wall_ms()
-            self._retention.check(self.store, self._view.jobs, self.users.pruned, wall_ms)
-            self._placement.check(self._view, result.state, leased, wall_ms)
+            self._retention.check(self.store, self.view.jobs, self.users.pruned, wall_ms)
+            self._placement.check(self.view, result.state, leased, wall_ms)
             self._schedules.check(self.store)
-        self._check_store(self.users.all_job_ids(result))
+            self.restoration.check((key for _, key in leased), self.view.jobs)
+        is_short = not self.restoration.restored  # else a million ids may be skipped
+        self._check_store(self.users.all_job_ids(result) if is_short else [*self.view.jobs])
 
     def _check_store(self, job_ids: Sequence[int] | None) -> None:
         for each in self.store.find_violations(job_ids):
             self.sim.report_violation(each.invariant, each.sentence)
 
     def _is_done(self) -> bool:
-        return self.users.are_done and not self._live and self._are_jobs_final()
+        return self.users.are_done and not self.live and self._are_jobs_final()
 
     def _are_jobs_final(self) -> bool:
         """Query the store, but only after further turns since the last query."""
@@ -163,8 +187,8 @@ class Cluster:
         for job_id, state, code in self._find_unfinished():
             self.sim.report_violation("BOUND", f"job {job_id} is still {state} ({code})")
         self._check_store(None)
-        self._view.read(self.store)
-        self._placement.check_final_state(self._view)
+        self.view.read(self.store)
+        self._placement.check_final_state(self.view)
         if self.master.process is not None:
             known = self.master.process.core.state.schedules.by_id.values()
             skipped = {each.name for each in known if each.schedule is None}

@@ -80,6 +80,7 @@ def _wall(cluster: Cluster, fault: Fault) -> None:
         machine = cluster.machine(fault.target)
         machine.clock.step_wall(fault.value)
         cluster.checker.hours.on_clock_step(machine)
+        cluster.checker.control.watch_end(machine)
 
 
 def _full(cluster: Cluster, fault: Fault) -> None:
@@ -123,6 +124,17 @@ def _row(cluster: Cluster, fault: Fault) -> None:
     cluster.sim.call_later(fault.duration_ms, cluster.store.break_class, None)
 
 
+def _backup(cluster: Cluster, _: Fault) -> None:
+    """Copy the store while the master runs."""
+    cluster.restoration.back_up()
+
+
+def _restore(cluster: Cluster, fault: Fault) -> None:
+    """Stop the master for the duration, and restore its store from the last backup. Value 1: the
+    ids that the replaced store has issued are unknown."""
+    cluster.restoration.restore(fault)
+
+
 def _target_name(fault: Fault) -> str:
     return f"m{fault.target}" if fault.target else "master"
 
@@ -141,6 +153,8 @@ KINDS: Final[dict[str, Callable[[Cluster, Fault], None]]] = {
     "disk": _disk,
     "fsync": _fsync,
     "row": _row,
+    "backup": _backup,
+    "restore": _restore,
 }
 
 

@@ -70,6 +70,15 @@ class HoursChecker:
             return None
         return hours.levels(wall_ms)
 
+    def may_freeze(self, machine: ObservedMachine, program: Program) -> bool:
+        """Return whether closed hours may have frozen a program."""
+        hours = self._hours.get((machine.name, program.key))
+        return hours is not None and hours.closing == "freeze"
+
+    def told_hours(self, machine: ObservedMachine, key: Key) -> ObservedHours | None:
+        """Return the hours that a machine received last for an attempt."""
+        return self._hours.get((machine.name, key))
+
     def _on_change(self, machine: ObservedMachine) -> None:
         self._changed_ms[machine.name] = self._sim.now_ms
         self._sim.call_later(_CLOCK_CHECK_MS, self._check_informed, machine)

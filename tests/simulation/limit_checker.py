@@ -28,6 +28,10 @@ class LimitChecker:
             self._sim.count("limits changed while a program runs")
             self._schedule(machine, program)
 
+    def told_wall_s(self, machine: ObservedMachine, key: Key) -> float | None:
+        """Return the wall limit that a machine received last for an attempt."""
+        return self._limits.get((machine.name, key), (None, 0))[0]
+
     def on_start(self, machine: ObservedMachine, program: Program) -> None:
         self._running[program.key] = program
         self._schedule(machine, program)

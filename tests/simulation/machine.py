@@ -30,6 +30,8 @@ class SimMachine:
         self.master = master
         self.checker = checker
         self.name = f"m{number}"
+        self.key = f"key of {self.name}"
+        self._keys = 1
         self.path = NetworkPath(sim)
         self.disk = SimDisk(sim)
         self.journal: AppendOnlyFile | None = None
@@ -111,6 +113,17 @@ class SimMachine:
     def _end_agent_fault(self) -> None:
         self._agent_faults -= 1
         self.start_agent()
+
+    def renew_key(self) -> None:
+        """Remove the key and join again: the agent restarts with a new one."""
+        self._keys += 1
+        self.key = f"key {self._keys} of {self.name}"
+        self.kill_agent(_AGENT_RESTART_MS)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no program runs here."""
+        return not any(machine is self for machine, _ in self.checker.running.values())
 
     def exit_agent(self) -> None:
         """Exit of an agent that cannot write its journal."""

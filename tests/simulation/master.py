@@ -9,7 +9,8 @@ from mythjobs.clock import Now
 from mythjobs.errors import StateNotWritable, StoreFailed, StoreFull
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore
-from mythjobs.master.turn_runner import Arrival, CommittedTurn
+from mythjobs.master.inbox import Arrival
+from mythjobs.master.turn_runner import CommittedTurn
 from mythjobs.protocol.messages import Grant
 from tests.simulation.lease_timer import SimLeaseTimer
 from tests.simulation.master_link import SimMasterLink
@@ -267,3 +268,7 @@ class MasterProcess:
                 link.close()
         for on_response, response in committed.responses:
             on_response(response)  # type: ignore[operator]
+            # As web/routes/joining.py does.
+            if isinstance(response, requests.RevokedMachine) and response.connection is not None:
+                if (link := self._links.get(response.connection)) is not None:
+                    link.close()

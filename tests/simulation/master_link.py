@@ -55,7 +55,10 @@ class SimMasterLink:
             hello = codec.decode_handshake(data)
             assert isinstance(hello, m.Hello)
             self._hello = hello
-            self._process.put_request(Attach(hello, True, self.connection_no), self._on_response)
+            # As on the master's own machine, only a machine's first key needs no approval.
+            is_trusted = hello.machine_key == f"key of {hello.name}"
+            attach = Attach(hello, is_trusted, self.connection_no)
+            self._process.put_request(attach, self._on_response)
         elif not self._is_attached:
             self._early_data.append(data)
         else:
@@ -75,7 +78,10 @@ class SimMasterLink:
         assert isinstance(response, Attached)
         self._is_attached = True
         heartbeat_s = self._process.heartbeat_s
-        welcome = m.Welcome(m.VERSION, "", response.machine_id, response.jobs, heartbeat_s)
+        welcome = m.Welcome(
+            m.VERSION, "", response.machine_id, response.jobs, heartbeat_s,
+            footprints=response.footprints, control=response.control,
+        )  # fmt: skip
         self._connection.send(DOWN, codec.encode(welcome))
         self._process.close_superseded(response.machine_id)
         self.machine_id = response.machine_id

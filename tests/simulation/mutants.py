@@ -20,6 +20,7 @@ from mythjobs.master.machine import LiveAttempt, Machine
 from mythjobs.master.state import MasterState, load_state
 from mythjobs.protocol import lease_timing
 from tests.simulation.change_mutants import CHANGE_MUTANTS
+from tests.simulation.machine_mutants import MACHINE_MUTANTS
 from tests.simulation.placement_mutants import PLACEMENT_MUTANTS
 
 Patch = tuple[Any, str, Any]
@@ -163,6 +164,7 @@ MUTANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
     "no-rate-margin": _no_rate_margin,
     **PLACEMENT_MUTANTS,
     **CHANGE_MUTANTS,
+    **MACHINE_MUTANTS,
 }
 
 

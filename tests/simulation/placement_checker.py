@@ -16,14 +16,13 @@ from tests.simulation.hours_oracle import ObservedHours
 from tests.simulation.plan import MASTER, Plan
 from tests.simulation.program import Key
 from tests.simulation.queue_view import QueuedJob, QueueView
+from tests.simulation.share_checker import ShareChecker
 from tests.simulation.simulator import Simulator
 
 # Runs of at most this duration may be leased ahead of a free slot (docs/design of prefetch).
 _SHORT_S: Final = 0.2
 # A job that waits this long for semaphores alone gets their free units, and a margin for turns.
 _STARVING_MS: Final = 61_000
-# A submitter that has had nothing yet is passed over by at most this many leases of others.
-_MAX_PASSED: Final = 20
 _EX_TEMPFAIL: Final = 75
 _USER: Final = "user"
 # Bounds of jitter and of the master's clock rate.
@@ -45,9 +44,8 @@ class PlacementChecker:
         # By job, since when it lacks semaphore units alone, and the classes that took some since.
         self._blocked_since: dict[int, int] = {}
         self._takers: defaultdict[int, set[int]] = defaultdict(set)
-        self._unlimited: dict[tuple[str, int], bool] = {}
-        self._passed: Counter[str] = Counter()  # leases of others, by waiting submitter
-        self._served: set[str] = set()
+        self._unlimited: dict[tuple[object, ...], bool] = {}
+        self._shares = ShareChecker(sim)
         self._ended_ms: dict[Key, int] = {}
         self._paused: set[Key] = set()  # live attempts that a user has paused, as the master knows
 
@@ -58,7 +56,7 @@ class PlacementChecker:
         """A master does not remember since when jobs wait, nor the shares of submitters."""
         self._blocked_since.clear()
         self._takers.clear()
-        self._passed.clear()
+        self._shares.on_master_start()
 
     def check(
         self, view: QueueView, state: MasterState, leased: Iterable[tuple[str, Key]], wall_ms: int
@@ -86,7 +84,11 @@ class PlacementChecker:
             if self._is_ready(each):
                 first = self._firsts.get(each.class_id, each)
                 self._firsts[each.class_id] = min(first, each, key=lambda job: job.order)
-        self._accepting = [each.name for each in state.machines.values() if each.accepts_grants]
+        self._accepting = [
+            each.name
+            for each in state.machines.values()
+            if each.is_ready and self._configuration.accepts_jobs(each.name, wall_ms)
+        ]
         new = sorted(leased, key=lambda each: each[1])
         self._new = [(name, view.jobs[key[0]]) for name, key in new]
         for name, key in new:
@@ -98,7 +100,7 @@ class PlacementChecker:
             self._check_order(name, job)
             self._check_starvation(job)
             self._check_retries(job, key)
-        self._check_shares(view, [view.jobs[key[0]] for _, key in new])
+        self._check_shares()
         self._check_deadlines()
         self._check_idle_machines()
         self._record_blocked()
@@ -133,6 +135,8 @@ class PlacementChecker:
     def _check_permission(self, name: str, job: QueuedJob) -> None:
         if not self._is_permitted(name, job):
             self._report("POLICY", f"job {job.job_id} ({job.command}) is leased to {name}")
+        if not self._configuration.accepts_jobs(name, self._wall_ms):
+            self._report("CONTROL", f"job {job.job_id} is leased to {name}, which accepts none")
         if not job.is_enabled:
             self._report("POLICY", f"job {job.job_id} of a disabled command is leased")
 
@@ -232,7 +236,8 @@ class PlacementChecker:
 
     def _is_unconditional(self, name: str, job: QueuedJob, *, semaphores: bool = False) -> bool:
         """Whether the job needs nothing but a free slot of this machine (and semaphores)."""
-        place = name, job.class_id
+        # Not the class's id: that of a deleted class is used again.
+        place = name, job.command, job.revision, job.pin, *job.labels
         if place not in self._unlimited:
             self._unlimited[place] = self._is_unlimited(name, job)
         return (
@@ -262,23 +267,12 @@ class PlacementChecker:
             elif other.priority > job.priority and self._is_unconditional(name, other):
                 self._report("ORDER", f"{text}, whose priority is higher")
 
-    def _check_shares(self, view: QueueView, leased: list[QueuedJob]) -> None:
-        """A submitter that has had nothing yet must get its turn soon."""
-        waiting: dict[str, int] = {}
-        for each in self._firsts.values():
-            if any(self._is_unconditional(name, each) for name in self._accepting):
-                highest = waiting.get(each.submitter, each.priority)
-                waiting[each.submitter] = max(highest, each.priority)
-        self._served.update(each.submitter for each in leased)
-        for submitter in set(self._passed) - set(waiting):
-            del self._passed[submitter]
-        for submitter, priority in waiting.items():
-            if submitter in self._served:
-                continue
-            self._passed[submitter] += sum(each.priority <= priority for each in leased)
-            if self._passed[submitter] > _MAX_PASSED:
-                text = f"{submitter} waits while others get {self._passed[submitter]} leases"
-                self._report("SHARE", text)
+    def _check_shares(self) -> None:
+        waiting = [
+            (each, [name for name in self._accepting if self._is_unconditional(name, each)])
+            for each in self._firsts.values()
+        ]
+        self._shares.check(waiting, self._new)
 
     def _check_idle_machines(self) -> None:
         for name in self._accepting:

@@ -8,7 +8,10 @@ from typing import Final
 import msgspec
 
 from mythjobs.protocol.messages import HEARTBEAT_S
+from tests.simulation.membership_workload import generate_membership_changes
 from tests.simulation.plan import MASTER, Fault, Plan, Step
+from tests.simulation.policy_workload import generate_policy_changes
+from tests.simulation.restore_workload import generate_restore
 from tests.simulation.schedule_workload import generate_schedules
 from tests.simulation.short_jobs import add_short_jobs
 from tests.simulation.simulator import NOON_MS
@@ -35,6 +38,8 @@ def generate_plan(seed: int, *, machines: int = 3, jobs: int = 8, hours: float =
     retention, prunes = generator.generate_retention(commands)
     work += prunes
     work += generate_schedules(seed, [str(each["name"]) for each in commands], calm_ms)
+    names = [str(each["name"]) for each in commands]
+    work += generate_policy_changes(seed, calm_ms, names, settings, calendar.windows)
     work += _draw_controls(seed, machines, calm_ms)
     faults = generate_faults(random, machines, calm_ms)
     faults += add_short_jobs(seed, calm_ms, commands, settings, work)
@@ -50,6 +55,8 @@ def generate_plan(seed: int, *, machines: int = 3, jobs: int = 8, hours: float =
             faults.append(_fault(random, "reboot", target, at_ms, (3_000, 60_000), calm_ms))
     if machines > 1 and random.random() < 0.12:
         _add_dead_machine(random, machines, calm_ms, faults, work)
+    work += generate_membership_changes(seed, machines, calm_ms, faults)
+    faults += generate_restore(seed, calm_ms, faults, work)
     faults.sort(key=lambda each: each.at_ms)
     work.sort(key=lambda each: each.at_ms)
     return Plan(

@@ -38,11 +38,11 @@ class Program:
         self._active_ms = 0  # before _running_since_ms
         self._exit_call = sim.call_later(self._remaining_ms, self._exit)
 
-    def freeze(self, on: bool) -> None:
-        if on == self.is_frozen or self.has_exited:
+    def freeze(self, is_frozen: bool) -> None:
+        if is_frozen == self.is_frozen or self.has_exited:
             return
-        self.is_frozen = on
-        if on:
+        self.is_frozen = is_frozen
+        if is_frozen:
             self._exit_call.cancel()
             self._remaining_ms -= self._sim.now_ms - self._running_since_ms
             self._active_ms += self._sim.now_ms - self._running_since_ms

@@ -19,7 +19,7 @@ _NO_DEADLINE_MS: Final = 2**53
 
 
 class QueuedJob(NamedTuple):
-    """A job. pin, labels and semaphores are its own, without those of its command.
+    """A job. pin, labels, semaphores and limits are its own, without those of its command.
 
     revision: of its command. batch_jobs: number of jobs of its batch once that is complete.
     """
@@ -47,6 +47,7 @@ class QueuedJob(NamedTuple):
     rerun_of: int | None
     labels: Sequence[str] = ()
     semaphores: Mapping[str, int] = {}
+    limits: Mapping[str, str] = {}
 
     @property
     def is_queued(self) -> bool:
@@ -92,6 +93,11 @@ class QueueView:
         # Machines whose hours were ever overridden. By their own clocks that may not have ended.
         self.overridden: set[str] = set()
 
+    def reset(self) -> None:
+        """Forget all jobs and attempts: the store was restored."""
+        for each in (self._submit_of, self.jobs, self.exit_codes, self.leased_ms, self.started):
+            each.clear()
+
     def read(self, store: Store) -> None:
         with store.snapshot() as tx:
             cursor: Any = tx.cursor
@@ -123,6 +129,7 @@ class QueueView:
             pin=submit.get("machine", job.pin),
             labels=submit.get("labels", ()),
             semaphores=submit.get("semaphores", {}),
+            limits=submit.get("limits", {}),
         )
 
     def overrides(self, machine: str, command: str, wall_ms: int) -> tuple[tuple[str, int], ...]:

@@ -33,6 +33,10 @@ class RetentionChecker:
         # The latest time that the master's wall clock has shown: it may have been stepped since.
         self._latest_ms = 0
 
+    def on_restore(self) -> None:
+        """The store was restored: jobs are gone that nobody has deleted."""
+        self._before = {}
+
     def check(self, store: Store, jobs: Jobs, pruned: Pruned, wall_ms: int) -> None:
         self._latest_ms = max(self._latest_ms, wall_ms)
         gone = self._before.keys() - jobs.keys()

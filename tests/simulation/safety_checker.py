@@ -7,19 +7,24 @@ may run follows from the messages it received.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Final, Protocol
 
 from mythjobs.model.silence import IDEMPOTENT
 from mythjobs.protocol import messages as m
+from tests.simulation.control_checker import ControlChecker
 from tests.simulation.hours_checker import HoursChecker
 from tests.simulation.limit_checker import LimitChecker
 from tests.simulation.program import Key, Program
 from tests.simulation.simulator import SimClock, Simulator
+from tests.simulation.terms_checker import TermsChecker
 
 # From the agent's decision to the process: message to the reaper, and spawn.
 _SPAWN_MS: Final = 500
 # A running agent ends the processes of a dead reaper within this time.
 _SETTLED_MS: Final = 3000
+# From the message at the agent to the signal of the reaper.
+_STOP_MS: Final = 2000
 _FOR_EVER_MS: Final = 2**60
 
 
@@ -61,9 +66,13 @@ class SafetyChecker:
         self.started: dict[Key, str] = {}
         self.exits: dict[Key, object] = {}
         # Attempts that the master regards as ended.
-        self.ended: set[Key] = set()
+        self.ended: dict[Key, int] = {}  # with the simulated time
         self.hours = HoursChecker(sim)
         self.limits = LimitChecker(sim)
+        self.terms: TermsChecker | None = None
+        self.control = ControlChecker(sim, self.running, self.hours)
+        # Attempts that were live when a store was restored that does not know them.
+        self._forsaken: set[Key] = set()
         self._reported_ends: set[tuple[str, Key]] = set()
 
     # Messages of the master. `sent_ms` is the send time of the heartbeat they answer.
@@ -81,6 +90,35 @@ class SafetyChecker:
     def on_renewal(self, machine: ObservedMachine, key: Key, sent_ms: int) -> None:
         if (lease := self.leases.get((machine.name, key))) is not None:
             lease.renew(sent_ms)
+
+    def on_heartbeat_answer(
+        self, machine: ObservedMachine, sent_ms: int, keys: Collection[Key], wall_ms: int
+    ) -> None:
+        """The master answered a heartbeat, sent at this simulated time, that lists these attempts.
+
+        wall_ms: the master's wall clock.
+        """
+        for key in keys:
+            if key in self.running and self.ended.get(key, sent_ms) < sent_ms:
+                self._report("I9", f"{key} has ended for the master, which renews its lease")
+        if self.terms is not None:
+            running = [each for each in keys if each in self.running]
+            self.terms.on_renewal(machine, sent_ms, running, wall_ms)
+
+    def on_rejection(self, machine: ObservedMachine, key: Key) -> None:
+        """The master answered that an attempt is not live on this machine."""
+        if (found := self.running.get(key)) is not None and found[0] is machine:
+            self._sim.count("programs rejected as stale")
+            self._sim.call_later(_STOP_MS, self._check_stopped, *found)
+
+    def _check_stopped(self, machine: ObservedMachine, program: Program) -> None:
+        if program.has_exited or program.is_terminating or program.orphaned_ms is not None:
+            return
+        if machine.supervised_ms < _STOP_MS:
+            self._sim.call_later(_STOP_MS, self._check_stopped, machine, program)
+        else:
+            text = f"{program.key} runs on {machine.name}, which was told that it is not live"
+            self._report("STALE", text)
 
     def on_slots(self, machine: ObservedMachine, slots: int) -> None:
         """The machine was told how many jobs it may run at once."""
@@ -105,7 +143,7 @@ class SafetyChecker:
             self._report("I8", f"{machine.name} starts {key} without a grant")
         elif machine.clock.steady_ms() > lease.start_deadline_ms + _SPAWN_MS:
             self._report("I8", f"{machine.name} starts {key} after its start deadline")
-        elif key in self.ended:
+        elif key in self.ended and key not in self._forsaken:
             self._report("I8", f"{machine.name} starts {key}, which has ended for the master")
         self.started[key] = machine.name
         if lease is None:
@@ -119,11 +157,14 @@ class SafetyChecker:
             self._sim.call_at(end_ms, self._check_lease, machine, program)
         self.hours.on_start(machine, program)
         self.limits.on_start(machine, program)
+        self.control.on_start(machine, program)
 
     def _check_conflict(
         self, machine: ObservedMachine, program: Program, other_machine: ObservedMachine,
         other: Program,
     ) -> None:  # fmt: skip
+        if not self._forsaken.isdisjoint((program.key, other.key)):
+            return  # only a user can know whether a job still runs
         policies = self._silence(machine, program), self._silence(other_machine, other)
         if IDEMPOTENT in policies or self._is_excused(other_machine, other):
             return
@@ -187,12 +228,17 @@ class SafetyChecker:
 
     def on_ended(self, key: Key) -> None:
         """A committed turn ended the attempt."""
-        self.ended.add(key)
+        self.ended[key] = self._sim.now_ms
         if (found := self.running.get(key)) is None:
             return
         machine, program = found
         if self._silence(machine, program) != IDEMPOTENT and not self._is_excused(*found):
             self._report("I9", f"{key} has ended for the master, but runs on {machine.name}")
+
+    def forsake(self, keys: Collection[Key]) -> None:
+        """The store was restored, and these attempts are not live there."""
+        self._forsaken |= set(keys)
+        self.ended |= dict.fromkeys(keys, self._sim.now_ms)
 
     def check_exit_code(self, key: Key, code: int) -> None:
         """Compare an exit code in the store with the real one."""

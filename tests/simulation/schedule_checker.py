@@ -38,6 +38,11 @@ class _Row(NamedTuple):
     outcome: str
     job_id: int | None
 
+    @property
+    def is_of_calendar(self) -> bool:
+        """False of a job that a user submitted at a time of the user's choice."""
+        return self.ticks > 0
+
 
 class ScheduleChecker:
     """`check` is called after each commit that wrote something."""
@@ -49,7 +54,14 @@ class ScheduleChecker:
             for each in plan.work
             if each.action == "schedule"
         }
+        self._has_backfills = any(each.action == "backfill" for each in plan.work)
+        self._restored_ms = self._first_id = 0
         self.job_ids: set[int] = set()  # jobs of schedules, for users who release them
+
+    def on_restore(self, wall_ms: int, first_id: int) -> None:
+        """The store was restored at this time of the master's clock; it has no job from this id
+        on yet."""
+        self._restored_ms, self._first_id = wall_ms, first_id
 
     def check(self, store: Store) -> None:
         if not self._definitions:
@@ -59,7 +71,12 @@ class ScheduleChecker:
             if len(set(jobs)) < len(jobs):
                 self._report(f"two ticks of {name} have one job")
             self.job_ids.update(jobs)
-            for row, following in pairwise(rows):
+            for each in rows:
+                is_past = each.is_of_calendar and each.tick_ms <= self._restored_ms
+                if is_past and (each.job_id or 0) >= self._first_id and not self._has_backfills:
+                    text = f"{name} has a job for {each}, which may have had one before the restore"
+                    self._sim.report_violation("RESTORE", text)
+            for row, following in pairwise(each for each in rows if each.is_of_calendar):
                 if following.tick_ms <= row.last_ms:
                     self._report(f"{name} has two rows for one tick: {row} {following}")
         with store.snapshot() as tx:
@@ -74,8 +91,10 @@ class ScheduleChecker:
                 self._sim.count(f"tick {each.outcome}")
             if name in skipped:
                 continue
-            past = [each for each in rows if each.tick_ms <= cursor_ms]
-            first_ms = min([created_ms, *(each.tick_ms - 1 for each in past)])
+            past = [each for each in rows if each.is_of_calendar and each.tick_ms <= cursor_ms]
+            first_ms = created_ms
+            if not self._has_backfills:  # else a user may have asked for ticks before that
+                first_ms = min([created_ms, *(each.tick_ms - 1 for each in past)])
             expected = list(self._list_ticks(name, first_ms, now_ms - _BOUND_MS))
             if cursor_ms < (expected[-1] if expected else 0):
                 self._report(f"{name} was not evaluated since {cursor_ms}")

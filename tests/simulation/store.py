@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from mythjobs.clock import Now
 from mythjobs.errors import StoreFull
+from mythjobs.master.attempts.restore import prepare_restored_store
 from mythjobs.store.backends.sqlite import SqliteStore
 from mythjobs.store.invariants.run import Violation, check
 from mythjobs.store.transaction import Transaction
+from mythjobs.store.writes import id_recovery
 
 _SHM: Final = Path("/dev/shm")
 RESERVE_BYTES: Final = 4096
@@ -114,6 +117,16 @@ class CheckedStore(SqliteStore):
     def is_open(self) -> bool:
         return True
 
+    def back_up(self) -> bool:
+        """Copy the store; return whether that is possible."""
+        return False
+
+    def restore(self, now: Now, *, is_known: bool) -> None:
+        """Replace the store by the copy, and prepare it.
+
+        is_known: whether the ids that the replaced store has issued can be read.
+        """
+
     def break_class(self, class_id: int | None) -> None:
         """Make reads of the ready jobs of this class fail; None ends that."""
 
@@ -129,6 +142,7 @@ class SimStore(CheckedStore):
 
     def __init__(self, path: Path, empty: sqlite3.Connection) -> None:
         self._empty = empty
+        self._copy: sqlite3.Connection | None = None
         super().__init__(path, unsafe=True, reserve_bytes=RESERVE_BYTES, checkpoint_bytes=2**40)
 
     def _open_writer(self) -> sqlite3.Connection:
@@ -151,6 +165,21 @@ class SimStore(CheckedStore):
         self._writer.statements = 0  # type: ignore[attr-defined]
         with super().snapshot() as tx:
             yield tx
+
+    def back_up(self) -> bool:
+        self._copy = sqlite3.connect(":memory:")
+        self._writer.backup(self._copy)
+        return True
+
+    def restore(self, now: Now, *, is_known: bool) -> None:
+        assert self._copy is not None
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as replaced:
+            self._writer.backup(replaced)
+            self._copy.backup(self._writer)
+            self._checked_changes = -1
+            used = Transaction(replaced.cursor(), self._dialect)
+            ids = id_recovery.read_restored_ids(used) if is_known else None
+            self.run_transaction(lambda tx: prepare_restored_store(tx, now, ids))
 
     def checkpoint(self, *, least_bytes: int | None = None) -> None:
         """Do nothing: an in-memory store has no write-ahead log."""

@@ -156,10 +156,10 @@ class SimSupervisor(Supervisor[ReaperAttempt]):
         if due_ms < child.kill_at_ms:
             self._kill_at(child, due_ms)
 
-    def set_freeze_holder(self, child: ReaperAttempt, holder: str, on: bool) -> None:
+    def set_freeze_holder(self, child: ReaperAttempt, holder: str, is_frozen: bool) -> None:
         if child.stop_reason or child.has_exited:
             return
-        (child.freeze_holders.add if on else child.freeze_holders.discard)(holder)
+        (child.freeze_holders.add if is_frozen else child.freeze_holders.discard)(holder)
         if child.has_spawned:
             self._freeze(child)
 

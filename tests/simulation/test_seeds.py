@@ -13,6 +13,7 @@ import pytest
 
 from tests.simulation.__main__ import run_plan, run_seeds, store_factory
 from tests.simulation.change_scenarios import CHANGE_SCENARIOS
+from tests.simulation.machine_scenarios import MACHINE_SCENARIOS
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.placement_scenarios import (
     PLACEMENT_SCENARIOS,
@@ -24,7 +25,12 @@ from tests.simulation.plan import MASTER, Fault, read_plan
 from tests.simulation.scale import generate_scale_plan
 from tests.simulation.scenarios import SCENARIOS
 
-ALL_SCENARIOS: Final = {**SCENARIOS, **PLACEMENT_SCENARIOS, **CHANGE_SCENARIOS}
+ALL_SCENARIOS: Final = {
+    **SCENARIOS,
+    **PLACEMENT_SCENARIOS,
+    **CHANGE_SCENARIOS,
+    **MACHINE_SCENARIOS,
+}
 KEPT_PLANS: Final = Path(__file__).parent / "seeds"
 SEEDS: Final = int(os.environ.get("SIMULATION_SEEDS", "200"))
 _SEEDS_PER_TEST: Final = 100

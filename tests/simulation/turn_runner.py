@@ -8,8 +8,9 @@ from mythjobs.clock import Now
 from mythjobs.errors import StoreFailed, StoreFull, StoreUnavailable
 from mythjobs.master import requests
 from mythjobs.master.core import MasterCore
+from mythjobs.master.inbox import Arrival
 from mythjobs.master.isolation import OwnWork
-from mythjobs.master.turn_runner import _GROWING, Arrival, CommittedTurn, TurnRunner
+from mythjobs.master.turn_runner import _GROWING, CommittedTurn, TurnRunner
 from mythjobs.store.open import Store
 from tests.simulation.store import BrokenRow
 

@@ -224,8 +224,10 @@ class WorkloadGenerator:
         random = self._random
         at_ms = random.randrange(10_000, self._calm_ms // 2)
         job: Table = {"job": random.randrange(jobs)}
-        action = random.choice(("cancel", "hold", "freeze", "hours", "enable", "rerun"))
+        action = random.choice(("cancel", "hold", "freeze", "hours", "enable", "rerun", "set"))
         match action:
+            case "set":
+                return [Step(at_ms, action, job | self._job_changes())]
             case "freeze":
                 return self._freeze(job["job"], at_ms, random.choice((90_000, 600_000)))
             case "hours":
@@ -240,6 +242,26 @@ class WorkloadGenerator:
                 return [Step(at_ms, "rerun many", {})]
             case _:
                 return [Step(at_ms, action, job)]
+
+    def _job_changes(self) -> Table:
+        """Return changes of a waiting job: its order, start, subject, machine or arguments."""
+        random = self._random
+        kind = random.choice(("priority", "start", "subject", "prefer", "arguments", "limits"))
+        match kind:
+            case "priority":
+                return {"priority": random.choice((-5, 0, 5))}
+            case "start":
+                return {"not_before_s": random.choice((0, 60, 600))}
+            case "subject":
+                # Programs tell their subject in an argument, which the checkers compare.
+                subject = random.choice(_SUBJECTS)
+                return {"subject": subject or "", "arguments": {"about": subject or "none"}}
+            case "prefer":
+                return {"prefer": f"m{random.randint(1, self._machines)}"}
+            case "limits" if self._has_limits:
+                return {"limits": {"wall": random.choice(_WALLS)}}
+            case _:
+                return {"arguments": {"manner": random.choice(("obeys", "deaf"))}}
 
     def _change(self, commands: list[Table], settings: list[Table]) -> Step:
         """Change the settings of a machine, the definition of a command or the size of a semaphore

@@ -22,6 +22,7 @@ from mythjobs.client.client import Client
 from mythjobs.config.runtime import ensure_runtime_dir
 from mythjobs.config.state import StateDir
 from mythjobs.errors import MythJobsError, Unreachable
+from tests.support.parent_death import bind_to_parent
 
 MACHINES: Final = ("attic", "cellar")
 READY: Final = b"mythjobs master is up"
@@ -82,7 +83,7 @@ class LocalCluster:
     def start_master(self) -> None:
         """Start the master, and wait until it accepts requests."""
         arguments = ["--state-dir", str(self.state.root), "master", "--port", "0"]
-        self._master = self._start_process(arguments, stdout=subprocess.PIPE)
+        self._master = self._start_process(arguments, signal.SIGTERM, stdout=subprocess.PIPE)
         assert self._master.stdout is not None
         with self._master.stdout as stdout:
             ready, _, _ = select.select([stdout], [], [], TIMEOUT_S)
@@ -98,11 +99,17 @@ class LocalCluster:
             name,
             "--no-scaling",
         ]
-        self._agents[name] = self._start_process(arguments, stdout=subprocess.DEVNULL)
+        # This signal also ends the agent's jobs and reaper.
+        self._agents[name] = self._start_process(
+            arguments, signal.SIGUSR1, stdout=subprocess.DEVNULL
+        )
 
-    def _start_process(self, arguments: list[str], stdout: int) -> subprocess.Popen[bytes]:
+    def _start_process(
+        self, arguments: list[str], number: signal.Signals, stdout: int
+    ) -> subprocess.Popen[bytes]:
+        """Start a program that gets the signal when this process ends."""
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "mythjobs", *arguments],
+            bind_to_parent(sys.executable, "-P", "-m", "mythjobs", *arguments, number=number),
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=self._log,
@@ -110,11 +117,14 @@ class LocalCluster:
         )
 
     def _are_machines_up(self) -> bool:
+        """Return whether all machines are connected, and have told how many jobs they have room
+        for: until then they get none, and a job goes to another one than it prefers."""
         try:
-            pids = self.get("machines")["machines"]
+            machines = self.get("machines")["machines"]
         except Unreachable:
             return False
-        return [each["state"] for each in pids] == ["up"] * len(MACHINES)
+        up = [each for each in machines if each["state"] == "up" and each["free"] is not None]
+        return len(up) == len(MACHINES)
 
     # Killing.
 
@@ -193,6 +203,11 @@ class LocalCluster:
 
 def find_reaper_pids(state: StateDir) -> list[int]:
     """Return the pids of reapers, by command line: taking their locks would disturb a start."""
+    return find_pids_with_argument(state.agent.reapers)
+
+
+def find_pids_with_argument(path: Path) -> list[int]:
+    """Return the pids of programs that have this path, or a longer one, as an argument."""
     pids = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -201,7 +216,7 @@ def find_reaper_pids(state: StateDir) -> list[int]:
             argv = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
         except OSError:
             continue
-        if any(word.startswith(str(state.agent.reapers)) for word in argv):
+        if any(word.startswith(str(path)) for word in argv):
             pids.append(int(entry.name))
     return pids
 

@@ -157,7 +157,10 @@ def test_users_set_the_machine_and_the_limits_of_a_job(queue: Queue) -> None:
     gate.write_text("go\n")
     queue("wait", job)
 
-    elsewhere = queue.submit("gated", "--param", "gate=none", "--machine", "nowhere")
+    refused = queue("run", "--machine", "nowhere", "--", "true", code=2)
+    assert 'there is no machine "nowhere"; see' in refused.err
+    away = ("--machine", "nowhere", "--await-machine")
+    elsewhere = queue.submit("gated", "--param", "gate=none", *away)
     assert queue.job(elsewhere)["reason"]["code"] == "no_such_machine"
     breach = queue("run", "--output", "1kB", "--nice", "5", "--", "yes", code=124)
     assert "output limit" in breach.err
@@ -221,7 +224,7 @@ def test_many_jobs_are_cancelled_with_one_command_and_pruned(queue: Queue) -> No
     refused = queue("cancel", "--command", "gated", code=2)
     assert refused.err.startswith("mythjobs: cancel 1200 queued jobs; stdin is not a terminal")
     done = queue("cancel", "--command", "gated", "--yes", "--json").json
-    assert done == {"act": "cancel", "done": 1200, "refused": 0, "errors": []}
+    assert done == {"act": "cancel", "done": 1200, "unchanged": 0, "refused": 0, "errors": []}
     asked = queue("prune", "--older-than", "1ms", code=2).err
     assert asked.startswith("mythjobs: delete 1 succeeded and 1200 cancelled jobs ended before ")
     assert queue("prune", "--older-than", "1ms", "--yes", "--json").json == {"jobs": 1201}

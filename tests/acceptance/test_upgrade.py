@@ -15,10 +15,10 @@ from typing import Any, Final
 import pytest
 
 import mythjobs
-import processes
 from mythjobs.client import locate
 from mythjobs.client.client import Client
 from tests.support.installation import Installation, unpack_wheel
+from tests.support.parent_death import terminate_with_parent
 from tests.support.programs import link_programs
 
 OLD: Final = f"{mythjobs.__version__}.post1"
@@ -53,7 +53,12 @@ class Queue:
     def start(self, version: str) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._installation.program, "--state-dir", self.state, "up", "--port", "0"],
+                [
+                    *self._installation.program, "--state-dir", self.state, "up", "--port", "0",
+                    # With automatic scaling, a job would wait as long as other programs use the
+                    # cores.
+                    "--jobs", "4", "--no-scaling",
+                ],
                 env=self._env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
         assert self._process.stdout is not None
@@ -107,11 +112,8 @@ def installation(tmp_path: Path) -> Installation:
 
 @pytest.fixture
 def queue(installation: Installation, tmp_path: Path) -> Iterator[Queue]:
-    found = Queue(installation, tmp_path)
-    try:
-        yield found
-    finally:
-        processes.terminate_all(tmp_path, 5.0)
+    with terminate_with_parent(tmp_path):
+        yield Queue(installation, tmp_path)
 
 
 @pytest.fixture(scope="module")

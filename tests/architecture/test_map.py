@@ -17,9 +17,12 @@ def architecture() -> str:
     return (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 
+def contributing() -> str:
+    return (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
 def named_files() -> list[str]:
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    return sorted(set(_FILE.findall(architecture() + contributing)))
+    return sorted(set(_FILE.findall(architecture() + contributing())))
 
 
 def named_functions() -> list[tuple[str, str]]:
@@ -58,6 +61,15 @@ def test_each_function_of_the_architecture_exists(file: str, name: str) -> None:
     assert file, f"ARCHITECTURE.md names {name}() without its file"
     path = SOURCE / file if (SOURCE / file).is_file() else ROOT / file
     assert name in definitions(path), f"{file} has no {name}"
+
+
+def test_each_function_of_the_recipes_exists() -> None:
+    """A recipe also names functions that its files call: the file of a name may be any."""
+    defined = set[str]().union(*(definitions(path) for path in SOURCE.rglob("*.py")))
+    # `f()` and `parse()` stand for a function or method that the reader writes.
+    named = set(_NAME.findall(contributing())) - {"f", "parse"}
+    assert len(named) > 8
+    assert named <= defined, named - defined
 
 
 def test_the_walks_name_functions() -> None:

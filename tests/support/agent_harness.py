@@ -14,6 +14,7 @@ from mythjobs.agent.core import turn
 from mythjobs.agent.core.attempt import Phase
 from mythjobs.agent.core.core import AgentCore
 from mythjobs.agent.core.outcome import LostAttempt
+from mythjobs.agent.core.starts import StartGate
 from mythjobs.agent.core.turn import Action, Json
 from mythjobs.clock import Now
 from mythjobs.model.own_policy import NO_OWN_POLICY, OwnPolicy
@@ -43,8 +44,9 @@ class AgentHarness:
         jobs_limit: int | None = None,
         connect: bool = True,
         own: OwnPolicy = NO_OWN_POLICY,
+        gate: StartGate | None = None,
     ) -> None:
-        self.core = AgentCore(BASE_ENVIRONMENT, own.with_ceiling(jobs_limit))
+        self.core = AgentCore(BASE_ENVIRONMENT, own.with_ceiling(jobs_limit), gate)
         self.now = 0.0
         # Actions that the core returned last.
         self.actions: list[Action] = []

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from mythjobs.config import keys
 from mythjobs.config.state import StateDir
+from mythjobs.process import procfs
 from mythjobs.process.reaper.directory import try_lock
 from mythjobs.process.reaper.journal import read_journal
 from mythjobs.protocol import codec, handshake
@@ -194,14 +195,23 @@ async def run_agent_process(state: StateDir, *options: str) -> AsyncIterator[Age
 
 
 def find_reaper_pids(state: StateDir) -> list[int]:
-    """Return the pids of running reapers: those whose lock is held."""
+    """Return the pids of running reapers: those whose lock is held.
+
+    An agent holds the lock of a dead reaper while it removes the directory.
+    """
     pids = []
     for directory in sorted(state.agent.reapers.glob("*")):
-        lock = try_lock(directory)
+        try:
+            lock = try_lock(directory)
+        except FileNotFoundError:
+            continue
         if lock is not None:
             os.close(lock)
-        else:
-            pids.append(int(read_journal(directory / "journal").reaper["pid"]))
+            continue
+        pid = int(read_journal(directory / "journal").reaper.get("pid", 0))
+        process = procfs.read_process(pid) if pid else None
+        if process is not None and not process.is_dead:
+            pids.append(pid)
     return pids
 
 

@@ -28,9 +28,9 @@ class Network:
         """Plug the cable in, or pull it out."""
         _ip("-n", self.names[1], "link", "set", "cable", "up" if up else "down")
 
-    def set_sending(self, number: int, on: bool) -> None:
+    def set_sending(self, number: int, is_sending: bool) -> None:
         """Let a machine send packets, or lose all that it sends while it still receives."""
-        if on:
+        if is_sending:
             _ip("-n", self.names[number], "neigh", "del", ADDRESSES[1 - number], "dev", "cable")
         else:
             _ip("-n", self.names[number], "neigh", "replace", ADDRESSES[1 - number],

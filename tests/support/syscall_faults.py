@@ -6,17 +6,17 @@ returns an error (seccomp_unotify(2)). No code of ours is replaced.
 
 from __future__ import annotations
 
-import array
 import ctypes
 import fcntl
 import os
+import re
 import select
 import signal
 import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -30,8 +30,12 @@ _LOAD_NUMBER: Final = (0x20, 0, 0, 0)
 _RECEIVE: Final = 0xC0502100
 _SEND: Final = 0xC0182101
 _CONTINUE: Final = 1
+# The same number on all machines.
+_PIDFD_GETFD: Final = 438
 _NOTIFICATION: Final = struct.Struct("QIIiIQ6Q")
 _RESPONSE: Final = struct.Struct("QqiI")
+# Numbers in paths: pids, descriptors, names of cgroups.
+_VARIABLE: Final = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
 
 # Numbers on x86_64 and aarch64, where they differ; None where there is no such call.
 NUMBERS: Final[dict[str, dict[str, int]]] = {
@@ -61,7 +65,10 @@ class Fault(NamedTuple):
 class Result(NamedTuple):
     """What `scenario` and `after` returned, "" if they raised, or None if they did not end in time.
 
-    counts: how often each system call was made, up to the end of the scenario.
+    counts: how often each system call was made, up to the end of the scenario; with a fault, only
+    that call is counted.
+    paths: of each call of openat and getdents64 in `counts` without a fault, the path with "#" for
+    each number, "" if unknown.
     children: pids of child processes, zombies too, at that time. descriptors: what the open ones
     refer to (links in /proc) at the end.
     """
@@ -69,6 +76,7 @@ class Result(NamedTuple):
     report: str | None
     after: str | None
     counts: dict[str, int]
+    paths: dict[str, list[str]]
     children: list[int]
     descriptors: list[str]
 
@@ -90,11 +98,15 @@ def run(
 
     System calls of a process for which `is_exempt(pid)` is true always succeed.
     """
+    numbers = NUMBERS[os.uname().machine]
+    # Each call that passes to the supervisor waits for the scheduler twice, which takes long on a
+    # busy machine.
+    watched = [numbers[fault.name]] if fault.name else list(numbers.values())
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _run_child(theirs, prepare, scenario, after)
+        _run_child(theirs, watched, prepare, scenario, after)
     theirs.close()
     try:
         return _supervise(pid, ours, fault, is_exempt, timeout_s)
@@ -106,6 +118,7 @@ def run(
 
 def _run_child(
     channel: socket.socket,
+    watched: list[int],
     prepare: Callable[[], object],
     scenario: Callable[[], str],
     after: Callable[[], str],
@@ -113,13 +126,13 @@ def _run_child(
     try:
         os.setsid()
         prepare()
-        listener = _install_filter(list(NUMBERS[os.uname().machine].values()))
-        descriptor = array.array("i", [listener])
-        channel.sendmsg([b"l"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor)])
-        os.close(listener)
+        listener = _install_filter(watched)
         for function in (scenario, after):
             # Until the supervisor is ready.
             channel.recv(1)
+            if listener >= 0:
+                os.close(listener)
+                listener = -1
             try:
                 report = function()
             except BaseException as error:
@@ -147,6 +160,38 @@ def _install_filter(numbers: list[int]) -> int:
     return fd
 
 
+def _take_listener(pid: int, channel: socket.socket, deadline_s: float) -> int:
+    """Return a copy of the descriptor of notifications that the child `pid` has just received.
+
+    The child cannot send it: any of its threads may already wait for an answer, with the
+    interpreter's lock, which sending needs.
+
+    Raises OSError if no filter can be installed, or if another process's descriptor may not be
+    copied (pidfd_getfd(2)).
+    """
+    while time.monotonic() < deadline_s:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(FileNotFoundError):
+                if os.readlink(f"/proc/{pid}/fd/{fd}") == "anon_inode:seccomp notify":
+                    return _copy_descriptor(pid, int(fd))
+        if select.select([channel], [], [], 0.001)[0]:
+            # It has exited.
+            break
+    raise OSError("the system calls of a process cannot be supervised here")
+
+
+def _copy_descriptor(pid: int, fd: int) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = os.pidfd_open(pid)
+    try:
+        copy: int = libc.syscall(_PIDFD_GETFD, pidfd, fd, 0)
+    finally:
+        os.close(pidfd)
+    if copy < 0:
+        raise OSError(ctypes.get_errno(), "the system calls of a process cannot be supervised here")
+    return copy
+
+
 def _supervise(
     pid: int,
     channel: socket.socket,
@@ -154,12 +199,10 @@ def _supervise(
     is_exempt: Callable[[int], bool],
     timeout_s: float,
 ) -> Result:
-    _, ancillary, _, _ = channel.recvmsg(1, socket.CMSG_SPACE(4))
-    if not ancillary:
-        raise OSError("the system calls of a process cannot be supervised here")
-    [listener] = struct.unpack("i", ancillary[0][2][:4])
+    listener = _take_listener(pid, channel, time.monotonic() + timeout_s)
     names = {number: name for name, number in NUMBERS[os.uname().machine].items()}
     counts: dict[str, int] = dict.fromkeys(names.values(), 0)
+    paths: dict[str, list[str]] = {"openat": [], "getdents64": []}
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     poll.register(channel, select.POLLIN)
@@ -172,18 +215,20 @@ def _supervise(
                 if fd == channel.fileno():
                     return channel.recv(2**20).decode()
                 if events & select.POLLIN:
-                    _answer(listener, names, counts, fault, is_exempt)
+                    _answer(listener, names, counts, paths, fault, is_exempt)
         return None
 
     try:
         report = serve(fault)
-        total = dict(counts)
+        total, seen = dict(counts), {name: [*each] for name, each in paths.items()}
         children = _list_children(pid)
         after = None if report is None else serve(Fault("", 0, 0))
         fds = os.listdir(f"/proc/{pid}/fd")
         descriptors = [os.readlink(f"/proc/{pid}/fd/{each}") for each in fds]
-        return Result(report, after, total, children, descriptors)
+        return Result(report, after, total, seen, children, descriptors)
     finally:
+        # First, since no call of it may fail as long as it lives, but for the one that should.
+        _kill_session(pid)
         os.close(listener)
 
 
@@ -191,6 +236,7 @@ def _answer(
     listener: int,
     names: dict[int, str],
     counts: dict[str, int],
+    paths: dict[str, list[str]],
     fault: Fault,
     is_exempt: Callable[[int], bool],
 ) -> None:
@@ -200,10 +246,12 @@ def _answer(
     except FileNotFoundError:
         # The caller was killed meanwhile.
         return
-    number_id, pid, _, number, *_ = _NOTIFICATION.unpack(buffer)
+    number_id, pid, _, number, _, _, *arguments = _NOTIFICATION.unpack(buffer)
     name, error = names[number], 0
     if not is_exempt(pid):
         counts[name] += 1
+        if name in paths and not fault.name:
+            paths[name].append(_find_path(pid, name, arguments))
         if name == fault.name and counts[name] == fault.nth:
             error = fault.errno
     flags = 0 if error else _CONTINUE
@@ -211,6 +259,19 @@ def _answer(
         fcntl.ioctl(listener, _SEND, bytearray(_RESPONSE.pack(number_id, 0, -error, flags)))
     except FileNotFoundError:
         return
+
+
+def _find_path(pid: int, name: str, arguments: Sequence[int]) -> str:
+    try:
+        if name == "openat":
+            with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+                data = os.pread(memory.fileno(), 256, arguments[1])
+            path = os.fsdecode(data.partition(b"\0")[0])
+        else:
+            path = os.readlink(f"/proc/{pid}/fd/{arguments[0]}")
+    except OSError:
+        return ""
+    return _VARIABLE.sub("#", path)
 
 
 def _kill_session(leader: int) -> None:

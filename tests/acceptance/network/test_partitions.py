@@ -141,14 +141,14 @@ def test_a_cut_in_one_direction_ends_the_connection_on_both_sides(
     lost, connected = second.read_log().count(_LOST), second.read_log().count(_CONNECTED)
     silent = "sent nothing within the timeout"
     closed = first.read_log().count(silent)
-    network.set_sending(sender, on=False)
+    network.set_sending(sender, is_sending=False)
     # Neither side trusts TCP, which would wait for a quarter of an hour.
     second.wait_for(_LOST, lost + 1)
     if sender == 1:
         first.wait_for(silent, closed + 1)
     wait_for_state(first, "away")
     witness.wait_for(1, 2)
-    network.set_sending(sender, on=True)
+    network.set_sending(sender, is_sending=True)
     second.wait_for(_CONNECTED, connected + 1)
     wait_for_state(first, "up")
     assert witness.finish() == ["attic"]

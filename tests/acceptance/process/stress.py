@@ -19,7 +19,8 @@ from queue import SimpleQueue
 from mythjobs.process import Breached, Exited, Limits, MythSystem, NotStarted, Process, Stopped
 from mythjobs.process.library.thread import supervisor_thread
 from mythjobs.process.spawn.errors import CannotStart
-from mythjobs.process.spawn.native import NativeSpawner, NativeStart, StartRecord
+from mythjobs.process.spawn.native import NativeSpawner, NativeStart
+from mythjobs.process.spawn.native_request import StartRecord
 from mythjobs.process.spawn.pool import THREADS
 from mythjobs.process.spawn.program import Program
 from mythjobs.process.spawn.vfork import Spawn

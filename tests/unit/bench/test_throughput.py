@@ -4,7 +4,7 @@ import job_kinds
 import throughput
 
 
-def figures_at(in_flight: int, **kinds: throughput.KindFigures) -> throughput.Figures:
+def figures_at(in_flight: int | None, **kinds: throughput.KindFigures) -> throughput.Figures:
     plain = kinds["plain"]
     return {
         "in_flight": in_flight,
@@ -67,6 +67,14 @@ def test_bars_apply_at_8_in_flight() -> None:
     _, lines = throughput.rows([figures_at(8, **kinds)])
     assert [row.is_met for row in lines] == [True, False, False, None, None]
     _, lines = throughput.rows([figures_at(32, **kinds)])
+    assert {row.is_met for row in lines} == {None}
+
+
+def test_automatic_scaling_has_a_row_without_bars() -> None:
+    assert [throughput.read_in_flight(each) for each in ("8", "auto")] == [8, None]
+    assert names(throughput.choose_kinds(None, None, None)) == ["plain", "contained"]
+    _, lines = throughput.rows([figures_at(None, plain=a_kind(650.0, 421.0))])
+    assert lines[0].figure == "automatic scaling"
     assert {row.is_met for row in lines} == {None}
 
 

@@ -21,8 +21,8 @@ from websockets.exceptions import WebSocketException
 import figures
 import processes
 import support
+from mythjobs.agent.connection_history import choose_retry_delay_s
 from mythjobs.agent.handshake import AgentIdentity, build_hello, verify_welcome
-from mythjobs.agent.master_link import choose_retry_delay_s
 from mythjobs.clock import machine_now
 from mythjobs.config.tls_client import compute_fingerprint, make_client_context
 from mythjobs.errors import ProtocolError

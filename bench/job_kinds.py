@@ -42,12 +42,13 @@ class JobKind:
             return [{}] * jobs
         return [{"file": f"f{number // 2}"} for number in range(jobs)]
 
-    def run(self, system: support.RunningSystem, jobs: int, in_flight: int) -> float:
+    def run(self, system: support.RunningSystem, jobs: int, in_flight: int | None) -> float:
         """Run jobs to their end and return the rate in jobs per second.
 
         The time begins before the first submit, and ends after the last end is durable. Jobs with
         dependencies have no batches: they are submitted one by one while the machine runs no jobs,
-        and the time begins when it may.
+        and the time begins when it may. in_flight: how many it runs at once; None: as many as its
+        load permits.
         """
         if self.name == "dependencies":
             return run_chains(system.api, self.command, jobs, in_flight)
@@ -105,7 +106,7 @@ def run_batches(api: support.Api, command: str, arguments: Sequence[Mapping[str,
     return jobs / (end_s - start_s)
 
 
-def run_chains(api: support.Api, command: str, jobs: int, in_flight: int) -> float:
+def run_chains(api: support.Api, command: str, jobs: int, in_flight: int | None) -> float:
     """Submit chains of jobs that run one after another; return jobs per second of their runs."""
     [machine] = api.get("machines")["machines"]
     before = api.counts()
@@ -113,7 +114,7 @@ def run_chains(api: support.Api, command: str, jobs: int, in_flight: int) -> flo
     chains = [range(start, min(start + CHAIN, jobs)) for start in range(0, jobs, CHAIN)]
     lasts = submit_chains(api, command, [len(each) for each in chains])
     start_s = time.monotonic()
-    api.post(f"machines/{machine['name']}", {"jobs": in_flight})
+    api.post(f"machines/{machine['name']}", {"jobs": "auto" if in_flight is None else in_flight})
     # The chain with the highest ids usually ends last; if not, wait for others too.
     for last in sorted(lasts, reverse=True):
         api.wait_job(last)

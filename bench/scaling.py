@@ -8,7 +8,6 @@ import select
 import shutil
 import statistics
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,6 @@ from typing import Final, NamedTuple, TypedDict
 import figures
 import processes
 import support
-from mythjobs.agent.probing.probe_cache import ProbeCache, find_targets
-from mythjobs.agent.probing.probe_run import run_probes
 
 FIXED: Final = [1, 2, 3, 4, 8]
 WARM_BAR = 1.05
@@ -31,7 +28,6 @@ READY_S = 30.0
 SMALL_SCALE = 0.1
 FOREIGN: Final = "foreign"
 PARTS: Final = ["encoders", "mixed", "memory-phases", FOREIGN]
-PROBES: Final = "probes.json"
 STOP_S = 60.0
 # The paced reader reads READ_BYTES in every READ_INTERVAL_S: 20 MB/s.
 READ_BYTES: Final = 2_000_000 // 4096 * 4096
@@ -176,7 +172,6 @@ def measure(arguments: argparse.Namespace) -> Figures:
         support.show_progress("scaling: preparing …")
         mixes = build_mixes(directory, arguments.scale)
         write_file(directory / "source", round(READ_FILE_BYTES * arguments.scale))
-        probe_programs(directory / PROBES)
         found = {
             name: measure_mix(directory, mixes, name, arguments)
             for name in mixes.jobs
@@ -184,7 +179,7 @@ def measure(arguments: argparse.Namespace) -> Figures:
         }
         if FOREIGN in parts:
             support.show_progress("scaling: beside a paced reader …")
-            state = new_state(directory)
+            state = support.new_state(directory)
             run_mix(state, mixes, "mixed", [])
             with PacedReader(directory) as reader:
                 foreign_s = run_mix(state, mixes, "mixed", [])
@@ -198,15 +193,6 @@ def measure(arguments: argparse.Namespace) -> Figures:
     }
 
 
-def probe_programs(path: Path) -> None:
-    """Find out once what this machine can do: an agent that does it while the jobs run takes two
-    seconds of CPU time from them, and only in the runs of a new state directory."""
-    targets = find_targets(os.environ["PATH"])
-    cache = ProbeCache(path)
-    missing = cache.find_missing(targets)
-    cache.add(targets, run_probes(missing))
-
-
 def measure_mix(
     directory: Path, mixes: Mixes, name: str, arguments: argparse.Namespace
 ) -> MixFigures:
@@ -217,9 +203,9 @@ def measure_mix(
         for count, seconds in fixed.items():
             support.show_progress(f"scaling: {name}, round {number + 1}, {count} at once …")
             options = ["--jobs", str(count), "--no-scaling"]
-            seconds.append(run_mix(new_state(directory), mixes, name, options, _LOWEST))
+            seconds.append(run_mix(support.new_state(directory), mixes, name, options, _LOWEST))
         support.show_progress(f"scaling: {name}, round {number + 1}, automatic …")
-        state = new_state(directory)
+        state = support.new_state(directory)
         cold.append(run_mix(state, mixes, name, []))
         warm.append(run_mix(state, mixes, name, []))
     medians = {count: statistics.median(seconds) for count, seconds in fixed.items()}
@@ -233,13 +219,6 @@ def measure_mix(
         "cold": cold_s / medians[best],
         "warm": warm_s / medians[best],
     }
-
-
-def new_state(directory: Path) -> Path:
-    state = Path(tempfile.mkdtemp(prefix="state-", dir=directory))
-    (state / "agent").mkdir(mode=0o700)
-    shutil.copy(directory / PROBES, state / "agent" / PROBES)
-    return state
 
 
 def write_file(path: Path, size: int) -> None:

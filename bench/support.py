@@ -23,6 +23,8 @@ from urllib.parse import urlencode, urlsplit
 import processes
 
 try:
+    from mythjobs.agent.probing.probe_cache import ProbeCache, find_targets
+    from mythjobs.agent.probing.probe_run import run_probes
     from mythjobs.config.runtime import ensure_runtime_dir
     from mythjobs.config.state import StateDir
 except ModuleNotFoundError:
@@ -36,6 +38,7 @@ STOP_TIMEOUT_S: Final = 10.0
 # A reaper waits one minute for a new agent; the benchmarks terminate it earlier.
 REAPER_STOP_TIMEOUT_S: Final = 1.0
 MAX_WAIT_S: Final = 60  # of a request with `wait`
+_PROBES: Final = "probes.json"
 
 _numbers = count()
 
@@ -211,11 +214,34 @@ def new_database(url: str) -> Iterator[str]:
             server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@contextmanager
-def mythjobs_up(directory: Path, jobs: int, store: str | None = None) -> Iterator[RunningSystem]:
-    """Run `mythjobs up --jobs N` on a new state directory; stop all of its processes at the end."""
+def new_state(directory: Path) -> Path:
+    """Create a state directory in `directory`, whose agent knows what this machine can do.
+
+    An agent that finds it out runs ffmpeg and other programs 5 s after its start, which takes two
+    seconds of CPU time from whatever is measured then.
+    """
+    probes = directory / _PROBES
+    targets = find_targets(os.environ["PATH"])
+    cache = ProbeCache(probes)
+    if missing := cache.find_missing(targets):
+        cache.add(targets, run_probes(missing))
     state = Path(tempfile.mkdtemp(prefix="state-", dir=directory))
-    options = ["--port", "0", "--jobs", str(jobs), "--stop-jobs"]
+    (state / "agent").mkdir(mode=0o700)
+    if probes.exists():
+        shutil.copy(probes, state / "agent" / _PROBES)
+    return state
+
+
+@contextmanager
+def mythjobs_up(
+    directory: Path, jobs: int | None, store: str | None = None
+) -> Iterator[RunningSystem]:
+    """Run `mythjobs up --jobs N` on a new state directory; stop all of its processes at the end.
+    None: without --jobs, so that the load of the machine alone decides how many jobs run."""
+    state = new_state(directory)
+    options = ["--port", "0", "--stop-jobs"]
+    if jobs is not None:
+        options += ["--jobs", str(jobs)]
     if store is not None:
         options += ["--store", store]
     # A new session, so that Ctrl-C interrupts only the benchmark, which stops mythjobs in order.

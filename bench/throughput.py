@@ -17,8 +17,12 @@ from job_kinds import JobKind
 WARM_UP = 500
 WARM_UP_OTHER = 100
 SETTLE_S = 1.0
-IN_FLIGHT = [2, 8, 32]
-# With this many in flight, the bars apply and all kinds of jobs are measured.
+# None: `mythjobs up` without --jobs, so that the load of the machine decides.
+AUTOMATIC = None
+AUTOMATIC_NAME = "auto"
+IN_FLIGHT = [2, 8, 32, AUTOMATIC]
+# With this many in flight, the bars apply and all kinds of jobs are measured. Also the number of
+# programs at once in C that automatic scaling is compared with.
 MAIN_IN_FLIGHT = 8
 BARS = {"plain": 0.65, "contained": 0.55}
 CPU_BAR_US = 420.0
@@ -34,7 +38,7 @@ class KindFigures(TypedDict):
 
 
 class Figures(TypedDict):
-    in_flight: int
+    in_flight: int | None
     jobs_per_s: float
     raw_c_per_s: float
     ratio: float
@@ -52,7 +56,7 @@ class Figures(TypedDict):
 class Size(NamedTuple):
     """What each measurement repeats."""
 
-    in_flight: int
+    in_flight: int | None
     jobs: int
     rounds: int
 
@@ -76,7 +80,9 @@ def measure(arguments: argparse.Namespace) -> list[Figures]:
 
 
 def choose_kinds(
-    names: Sequence[str] | None, chosen_in_flight: Sequence[int] | None, in_flight: int
+    names: Sequence[str] | None,
+    chosen_in_flight: Sequence[int | None] | None,
+    in_flight: int | None,
 ) -> list[JobKind]:
     """Return the kinds to measure; plain jobs always.
 
@@ -93,6 +99,7 @@ def measure_at(
     size: Size, kinds: Sequence[JobKind], raw: Path, directory: Path, store: str | None = None
 ) -> Figures:
     disk = figures.DiskProbe(directory)
+    in_flight, name = size.in_flight or MAIN_IN_FLIGHT, size.in_flight or AUTOMATIC_NAME
     with support.mythjobs_up(directory, size.in_flight, store) as system:
         kinds, rejected = job_kinds.define_commands(system.api, kinds)
         for kind in kinds:  # prefetch starts once the run time of a command is known
@@ -102,11 +109,11 @@ def measure_at(
         cpu: dict[str, list[dict[str, float]]] = {kind.name: [] for kind in kinds}
         for number in range(1, size.rounds + 1):
             support.show_progress(
-                f"throughput: {size.in_flight} in flight, round {number} of {size.rounds} …"
+                f"throughput: {name} in flight, round {number} of {size.rounds} …"
             )
             disk.measure()
             for baseline in dict.fromkeys(kind.baseline for kind in kinds):
-                found = job_kinds.run_raw(raw, baseline, size.jobs, size.in_flight)
+                found = job_kinds.run_raw(raw, baseline, size.jobs, in_flight)
                 rates.setdefault(baseline, []).append(found.jobs_per_s)
             for kind in kinds:
                 time.sleep(SETTLE_S)
@@ -166,14 +173,15 @@ def rows(results: Sequence[Figures]) -> tuple[str, list[figures.Row]]:
     return title + "".join(f"\n  {reason}" for reason in sorted(reasons)), lines
 
 
-def _kind_rows(in_flight: int, kind: JobKind, found: KindFigures) -> list[figures.Row]:
+def _kind_rows(in_flight: int | None, kind: JobKind, found: KindFigures) -> list[figures.Row]:
     has_bars = in_flight == MAIN_IN_FLIGHT
+    title = "automatic scaling" if in_flight is AUTOMATIC else f"{in_flight} in flight"
     bar = BARS.get(kind.name) if has_bars else None
     cpu_bar_us = CPU_BAR_US if has_bars and kind.name == "plain" else None
     parts = ", ".join(f"{name} {used:.0f}" for name, used in found["cpu_us_per_job"].items())
     return [
         figures.Row(
-            f"  {kind.title}" if kind.title else f"{in_flight} in flight",
+            f"  {kind.title}" if kind.title else title,
             f"{found['jobs_per_s']:,.0f}/s",
             f"C {found['raw_c_per_s']:,.0f}/s",
             f"{found['ratio']:.2f}",
@@ -206,13 +214,18 @@ def _store_rows(each: Figures) -> list[figures.Row]:
     ]
 
 
+def read_in_flight(text: str) -> int | None:
+    return AUTOMATIC if text == AUTOMATIC_NAME else int(text)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="throughput", description=__doc__)
     parser.add_argument("--jobs", type=int, default=5000, help="jobs a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--in-flight", type=int, nargs="+", help="instead of 2, 8 and 32; measures fewer kinds"
-    )
+        "--in-flight", type=read_in_flight, nargs="+", metavar=f"NUMBER|{AUTOMATIC_NAME}",
+        help="instead of 2, 8, 32 and automatic scaling; measures fewer kinds",
+    )  # fmt: skip
     parser.add_argument(
         "--kinds",
         nargs="+",

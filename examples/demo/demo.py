@@ -74,7 +74,7 @@ def watch(queue: Queue, ids: list[int]) -> None:
     with Display() as display:
         while time.monotonic() < deadline:
             jobs = queue.jobs(ids)
-            display.show([Row(f"{job.id} {job.command}", job.state, job.progress) for job in jobs])
+            display.show([Row(f"{job.id} {job.command}", job.state, job.percent) for job in jobs])
             if all(job.state in FINAL for job in jobs):
                 return
             time.sleep(0.5)

@@ -20,6 +20,11 @@ class Job(NamedTuple):
     state: str
     progress: float | None
 
+    @property
+    def percent(self) -> float | None:
+        """What is done: all of a job that has succeeded, whatever its program reported last."""
+        return 100.0 if self.state == "succeeded" else self.progress
+
 
 class Queue:
     """`mythjobs up` with its own state directory."""

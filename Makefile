@@ -28,7 +28,7 @@ test:
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	SIMULATION_SEEDS=$(or $(SIMULATION_SEEDS),300) $(BIN)/pytest $(PARALLEL)
+	SIMULATION_SEEDS=$(or $(SIMULATION_SEEDS),300) $(BIN)/python scripts/run-tests $(PARALLEL)
 
 fix:
 	@$(SETUP) test

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "setup"
+from tests.support.scripts import SCRIPTS, load_script
+
+SCRIPT = SCRIPTS / "setup"
 LOCKS = ("build", "run", "test", "dev")
-
-
-def load_script() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("setup_script", str(SCRIPT))
-    spec = importlib.util.spec_from_loader("setup_script", loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
 
 
 class Project:
@@ -33,7 +23,7 @@ class Project:
         self.root = root
         self.steps: list[str] = []
         self.failing = ""
-        self.script = script = load_script()
+        self.script = script = load_script("setup")
         for name in ("pyproject.toml", "hatch_build.py"):
             (root / name).write_text(name)
         (root / "requirements").mkdir()

@@ -27,8 +27,6 @@ TLS_CLOSE_TIMEOUT_S: Final = 5.0
 # Messages of uvicorn about requests that are answered, or reported, here. It logs each time,
 # without limit, and some with a traceback.
 _UNLOGGED: Final = {
-    "Invalid HTTP request received.",
-    "Unsupported upgrade request.",
     "ASGI callable returned without completing handshake.",
     "Invalid UTF-8 sequence received from client.",
 }

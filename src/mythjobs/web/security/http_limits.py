@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
+from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mythjobs.errors import Unreachable
@@ -36,6 +37,8 @@ class LimitedConnection(HttpToolsProtocol):
     # Received since the request began, or since the last part of its body: a head, or a trailer.
     _head_bytes = 0
     _piece_bytes = 0  # size of the data that is being parsed
+    # First line of a request that offers another protocol and is parsed again without that.
+    _repeated_line = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -59,7 +62,8 @@ class LimitedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._received_bytes += len(data)
         self._piece_bytes = len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self.transport.is_closing():
             return
         self._head_bytes += len(data)
@@ -70,7 +74,29 @@ class LimitedConnection(HttpToolsProtocol):
             # one, and waits without limit.
             self._start_timer()
 
+    def _parse(self, data: bytes) -> None:
+        """Parse data, and without its offer a request that offers a protocol other than WebSocket.
+
+        Java's HTTP client and `curl --http2` offer HTTP/2 so. As the offer is not accepted, the
+        body of the request follows (RFC 9110 §7.8), but the parser stops before it.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except HttpParserUpgrade as upgrade:
+                if not self._repeated_line:
+                    self.handle_websocket_upgrade()
+                    return
+                head = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+                rest = data[upgrade.args[0] :]
+                data = b"\r\n".join([self._repeated_line, *head, b"\r\n"]) + rest
+            except HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                return
+
     def on_message_begin(self) -> None:
+        self._repeated_line = b""
         super().on_message_begin()
         self._in_head = True
         self._head_bytes = 0
@@ -88,6 +114,11 @@ class LimitedConnection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and not self._should_upgrade():
+            method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+            if method != b"CONNECT":
+                self._repeated_line = b"%b %b HTTP/%b" % (method, self.url, version)
+                return
         if len(self.pipeline) >= MAX_SENT_AHEAD:
             self.report("it sent too many requests without waiting for responses")
             self.transport.abort()
@@ -106,6 +137,8 @@ class LimitedConnection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self._repeated_line:
+            return
         self._cancel_timer()
         self._in_head = True
         super().on_message_complete()

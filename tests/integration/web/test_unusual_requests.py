@@ -70,3 +70,32 @@ def test_a_request_that_offers_http_2_is_checked_like_others(tmp_path: Path) -> 
                 assert await read_code(reader) == expected
 
     run(tmp_path, story)
+
+
+def test_blanks_around_a_header_are_no_part_of_it(tmp_path: Path) -> None:
+    """RFC 9110 §5.5. Seen: "localhost " was refused as the name of another machine."""
+    fields = f"Host: \tlocalhost \t\r\nAuthorization:Bearer  {TOKEN} \t\r\n"
+
+    async def story(master: ServedMaster) -> None:
+        async with asyncio.timeout(30), master.raw() as (reader, writer):
+            writer.write(post(fields))
+            assert await read_code(reader) == NO_SUCH_COMMAND
+            writer.write(post(fields + "Expect: 100-continue \r\n", b""))
+            assert b" 100 " in await reader.readline()
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    "length", ["999999999999 ", "999999999999\t", "18446744073709551615", "0" * 5000 + "9" * 12]
+)
+def test_the_size_limit_applies_however_the_length_is_written(tmp_path: Path, length: str) -> None:
+    """Seen: these bodies had no limit, as their length counted as 0."""
+
+    async def story(master: ServedMaster) -> None:
+        async with asyncio.timeout(30), master.raw() as (reader, writer):
+            head = f"POST /api/v1/jobs HTTP/1.1\r\n{HOST}{BEARER}Content-Length: {length}\r\n\r\n"
+            writer.write(head.encode())
+            assert await read_code(reader) == (413, "too_large")
+
+    run(tmp_path, story)

@@ -161,7 +161,9 @@ class AccessHeaders:
 
 
 def _set_length(headers: AccessHeaders, value: bytes) -> None:
-    headers.length = int(value) if value.isdigit() and len(value) < 20 else 0
+    # 20 digits are too many bytes already, and int() rejects thousands of digits.
+    digits = value.lstrip(b"0")[:20]
+    headers.length = int(digits) if digits.isdigit() else 0
 
 
 def _setter(

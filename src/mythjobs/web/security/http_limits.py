@@ -22,6 +22,7 @@ MIN_BYTES_PER_INTERVAL: Final = 10_000
 MAX_HEAD_BYTES: Final = 32 * 1024
 # Number of requests that a client may send without waiting for responses. Each takes 3 kB.
 MAX_SENT_AHEAD: Final = 100
+_BLANKS: Final = b" \t"  # what may surround the value of a header field (RFC 9110 §5.5)
 _HEAD_TOO_LARGE: Final = f"the request's head is larger than {MAX_HEAD_BYTES // 1024} KiB"
 
 
@@ -107,7 +108,7 @@ class LimitedConnection(HttpToolsProtocol):
         # Header fields after a chunked body may be dropped (RFC 9110 §6.5.1). uvicorn adds them to
         # those of the head, which have been checked.
         if self._in_head:
-            super().on_header(name, value)
+            super().on_header(name, value.strip(_BLANKS))
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes = -self._piece_bytes

@@ -134,6 +134,27 @@ def test_output_growth_is_reported_when_watching_begins_later(
     agent.wait_ended(9)
 
 
+def test_a_reader_is_told_first_of_output_that_was_held_back(
+    agent: Agent, shared_home: Home, tmp_path: Path
+) -> None:
+    # Seen: `log -f -n 4` in the first second of a job showed all lines. The first answer said that
+    # nothing was written, because the output was on its way to the file.
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    script = sh(f"printf early; printf err >&2; : >{gate}; read line")
+    agent.start(12, script, streams=2, stdin=fifo(shared_home, "gate12"))
+    gate.read_bytes()
+    agent.wait_for("started", 12)
+    for _ in range(2):  # The reaper reads the pipes between the two.
+        agent.send({"type": "ping"})
+        agent.wait_for("pong")
+    agent.send({"type": "watch", "job": 12, "n": 1, "on": True})
+    assert agent.wait_for("grew", 12)["output"] == [[5, 5, 0], [3, 3, 0]]
+    assert (shared_home.output / "12.1.1").read_bytes() == b"early"
+    agent.send({"type": "stop", "job": 12, "n": 1, "by": "user"})
+    agent.wait_ended(12)
+
+
 def test_the_last_output_growth_is_reported_before_the_end(agent: Agent) -> None:
     # The job is too short for its pipes to be watched, so nothing was reported while it ran.
     agent.start(11, ["echo", "100 %"], watch=True)

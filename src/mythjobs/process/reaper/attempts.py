@@ -142,7 +142,7 @@ class ReaperAttempts:
             attempt.reports_output = is_watched
             if is_watched:
                 attempt.release_output()
-                self._updates.add_output(attempt)
+                self._report_output(attempt)
 
     def set_frozen(
         self, key: AttemptKey, holder: str, is_frozen: bool, lapse_s: float | None = None
@@ -242,6 +242,12 @@ class ReaperAttempts:
         if attempt.is_flushing_output:
             self.ended(attempt)
         elif attempt.reports_output and attempt.key in self.live:
+            self._report_output(attempt)
+
+    def _report_output(self, attempt: ReaperAttempt) -> None:
+        """Report the size of the output, once the writer has written the first bytes of each stream
+        that has some: a reader would take the size 0 for all that there is."""
+        if not any(each.is_first_write_pending for each in attempt.sinks):
             self._updates.add_output(attempt)
 
     def ended(self, attempt: ReaperAttempt) -> None:

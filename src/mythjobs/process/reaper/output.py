@@ -116,6 +116,12 @@ class OutputSink:
     def has_queued(self) -> bool:
         return self._queue is not None
 
+    @property
+    def is_first_write_pending(self) -> bool:
+        """True if there is output to write and none is written. The writer calls `on_written` once
+        this has changed."""
+        return self.has_queued and not self.window.written
+
     def write(self, data: memoryview, /) -> None:
         size = len(data)
         self.written_bytes += size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -40,6 +41,8 @@ _ALIASES: Final = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
+# What cronie, robfig/cron and others accept before the fields.
+_ZONE_PREFIX: Final = re.compile(r"(?:CRON_)?TZ=(\S*) ")
 _MAX_EXPRESSIONS: Final = 50
 _MAX_EVERY_S: Final = 366 * 86_400.0
 _START_FORMATS: Final = ("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
@@ -223,24 +226,32 @@ def _parse_cron(table: toml.Table) -> Cron:
 
 def _parse_expression(text: str) -> str:
     """Return a cron expression with five fields. Their values are not checked."""
-    text = " ".join(text.split())
+    fields = text.split()
+    text = " ".join(fields)
+    zone = _ZONE_PREFIX.match(text)
+    if zone:
+        raise DefinitionError("cron", f'"{text}" has a time zone; write zone = "{zone[1]}"')
     if text.startswith("@"):
         if text.lower() in _ALIASES:
             return _ALIASES[text.lower()]
-        why = (
-            "is no calendar; start the program from a service of the system instead"
-            if text.lower() == "@reboot"
-            else f"is unknown; known are {', '.join(_ALIASES)}"
-        )
-        raise DefinitionError("cron", f'"{text}" {why}')
-    count = len(text.split())
-    if count != 5:
+        raise DefinitionError("cron", f'"{text}" {_find_remedy(fields)}')
+    if len(fields) != 5:
+        more = "; seconds and years cannot be given" if len(fields) in (6, 7) else ""
         raise DefinitionError(
             "cron",
-            f'"{text}" has {count} field{"" if count == 1 else "s"}; write the 5 fields minute, '
-            'hour, day of month, month, day of week, like "30 2 * * *"',
+            f'"{text}" has {len(fields)} field{"" if len(fields) == 1 else "s"}; write the 5 '
+            f'fields minute, hour, day of month, month, day of week, like "30 2 * * *"{more}',
         )
     return text
+
+
+def _find_remedy(parts: list[str]) -> str:
+    """Return what to write instead of a nickname of cron that is none here."""
+    if parts[0].lower() == "@reboot":
+        return "is no calendar; start the program from a service of the system instead"
+    if parts[0].lower() == "@every":
+        return f'is an interval; write every = "{parts[1] if len(parts) > 1 else "6h"}"'
+    return f"is unknown; known are {', '.join(_ALIASES)}"
 
 
 def _parse_between(table: toml.Table) -> Between:

@@ -13,6 +13,7 @@ from mythjobs.errors import DefinitionError
 from mythjobs.model.schedule import Between, Cron, Every, Schedule, When
 from mythjobs.model.units import MAX_WALL_MS
 from mythjobs.model.zone import instant_ms, overlap_ms, resolve_local_time, to_local
+from mythjobs.scheduler.cron_fields import check_fields, replace_single_ranges
 
 # Maximum number of ticks of a cron expression that are examined at once, at 50 µs each.
 MAX_EXAMINED: Final = 500
@@ -47,16 +48,6 @@ class DueTicks(NamedTuple):
     more: bool = False
 
 
-# What a field may have, by cronsim's message about another value.
-_FIELD_VALUES: Final = {
-    "Bad minute": "0 to 59",
-    "Bad hour": "0 to 23",
-    "Bad day-of-month": "1 to 31 as the month has, L or LW",
-    "Bad month": "1 to 12 or jan to dec",
-    "Bad day-of-week": "0 to 7 or sun to sat, 1#2 or 5L",
-}
-
-
 def check_when(schedule: Schedule) -> Schedule:
     """Return the schedule if its cron expressions are valid. Raises DefinitionError otherwise."""
     if isinstance(schedule.when, Cron):
@@ -68,17 +59,24 @@ def check_when(schedule: Schedule) -> Schedule:
 def check_expression(text: str) -> None:
     """Raise DefinitionError for a cron expression that is invalid or never matches."""
     # cronsim is imported only for schedules with `cron`.
-    from cronsim import CronSim, CronSimError
+    from cronsim import CronSimError
 
     try:
+        check_fields(text)
+    except ValueError as error:
+        raise DefinitionError("cron", f'"{text}" is not a cron expression: {error}') from None
+    try:
         # From 2000 on: 29 February occurs in the first 50 years that cronsim searches.
-        next(CronSim(text, dt.datetime(2000, 1, 1)))  # noqa: DTZ001 (a local time)
-    except (CronSimError, ValueError, AssertionError) as error:
-        why = str(error) or "bad step"
-        why += f" ({_FIELD_VALUES[why]})" if why in _FIELD_VALUES else ""
-        raise DefinitionError("cron", f'"{text}" is not a cron expression: {why}') from None
-    except StopIteration:
+        next(_simulate(text, dt.datetime(2000, 1, 1)))  # noqa: DTZ001 (a local time)
+    except (CronSimError, StopIteration):
         raise DefinitionError("cron", f'"{text}" never matches a date') from None
+
+
+def _simulate(text: str, after: dt.datetime) -> Iterator[dt.datetime]:
+    """Return the local times of a cron expression after another local time, without end."""
+    from cronsim import CronSim
+
+    return CronSim(replace_single_ranges(text), after)
 
 
 def iterate_ticks(when: When, zone: str, after_ms: int) -> Iterator[Tick]:
@@ -153,13 +151,11 @@ def is_once(expression: str, dst: str) -> bool:
 
 
 def _iterate_cron(text: str, once: bool, zone: str, after_ms: int) -> Iterator[Tick]:
-    from cronsim import CronSim
-
     # Of a time that occurs twice, the second occurrence of an earlier local time may come next.
     start = to_local(after_ms - overlap_ms(after_ms, zone), zone).replace(tzinfo=None)
     later: list[Tick] = []  # second occurrences of local times, not yet yielded
     try:
-        for naive in CronSim(text, start.replace(microsecond=0, fold=0)):
+        for naive in _simulate(text, start.replace(microsecond=0, fold=0)):
             at = resolve_local_time(naive, zone)
             while later and later[0].at_ms < at.first_ms:
                 yield heapq.heappop(later)

@@ -211,15 +211,38 @@ def test_expressions_of_cron() -> None:
 @pytest.mark.parametrize(
     "expression, why",
     [
-        ("61 * * * *", r"Bad minute \(0 to 59\)$"),
-        ("* 24 * * *", r"Bad hour \(0 to 23\)$"),
-        ("* * * * mon-", "Bad day-of-week"),
-        ("* * 0 * *", r"Bad day-of-month \(1 to 31 "),
-        ("0 0 30 2 *", "Bad day-of-month"),
-        ("*/0 * * * *", "Bad minute"),
-        ("0 0 * * 1#6", r"Bad day-of-week \(0 to 7 "),
-        ("0 0 * * 5L/2", "Bad day-of-week"),
-        ("* * * 13 *", r"Bad month \(1 to 12 or jan to dec\)$"),
+        ("61 * * * *", 'minute "61": 61 is not one of 0 to 59$'),
+        ("* 24 * * *", 'hour "24": 24 is not one of 0 to 23$'),
+        ("* * 0 * *", 'day of the month "0": 0 is not one of 1 to 31$'),
+        ("* * * 13 *", "13 is not one of 1 to 12 or jan to dec$"),
+        ("* * * * 8", "8 is not one of 0 to 7 or sun to sat$"),
+        ("* * * January *", "January is not a name of cron; write jan$"),
+        ("* * * * friday", "friday is not a name of cron; write fri$"),
+        ("* * * * mon-", '"mon-" is not a value, a range like 1-5 or a step like'),
+        ("0 0 30 2 *", '"0 0 30 2 \\*" never matches a date$'),
+        ("0 0 31 4,6 *", "never matches a date$"),
+        ("*/0 * * * *", "the step /0 must be 1 or more"),
+        ("*/-5 * * * *", "is not a value"),
+        ("1,,2 * * * *", "a value is missing before or after a comma"),
+        ("0 22-6 * * *", "ends before it begins; write 22-23,0-6$"),
+        ("0 22-6/2 * * *", "ends before it begins; write two ranges$"),
+        ("0 0 1 nov-feb *", "ends before it begins; write nov-12,1-feb$"),
+        ("0 0 * * fri-sun", "the range fri-sun ends before it begins; write fri-7$"),
+        ("0 0 * * fri-mon", "ends before it begins; write fri-6,0-mon$"),
+        ("0 0 * * 1#6", r'day of the week "1#6": .* written 1#2, with 1 to 5'),
+        ("0 0 * * mon-fri#1", "is written 1#2"),
+        ("0 0 * * 5L/2", "5L is not one of 0 to 7 or sun to sat"),
+        ("0 0 * * L", "L needs a day before it; 5L is the last Friday"),
+        ("0 0 * * friL", "the last Friday of the month is written 5L"),
+        ("0 0 L-3 * *", "cannot be counted from the end of the month; L is the last day"),
+        ("0 0 L/2 * *", "L is not one of 1 to 31"),
+        ("0 0 15W * *", r"nearest to a day \(W\) cannot be given; LW is the last weekday"),
+        ("0 0 ? * mon", "write \\*$"),
+        ("H 3 * * *", "delay the jobs with spread"),
+        ("0~59 3 * * *", "delay the jobs with spread"),
+        ("0 0 0 * * *", "seconds and years cannot be given"),
+        ("CRON_TZ=Asia/Tokyo 0 5 * * *", 'has a time zone; write zone = "Asia/Tokyo"$'),
+        ("@every 5m", 'is an interval; write every = "5m"$'),
         ("@reboot", "is no calendar"),
         ("@never", "is unknown"),
         ("* * * *", "has 4 fields"),
@@ -230,6 +253,30 @@ def test_expressions_of_cron() -> None:
 def test_an_invalid_expression_is_refused(expression: str, why: str) -> None:
     with pytest.raises(DefinitionError, match=why):
         when(cron=expression)
+
+
+@pytest.mark.parametrize(
+    "expression, as_good_as",
+    [
+        ("7-7/10 3 * * *", "7 3 * * *"),
+        ("0,30-30/7 * * * *", "0,30 * * * *"),
+        ("0 3-03/5 * * *", "0 3 * * *"),
+        ("0 0 1-1/7 mar-3/2 *", "0 0 1 3 *"),
+        ("0 0 * * thu-4/3", "0 0 * * 4"),
+        # A step past the end of the range, and Sunday at the end of the week.
+        ("5-7/10 3 * * *", "5 3 * * *"),
+        ("*/70 3 * * *", "0 3 * * *"),
+        ("0 0 * * 5-7", "0 0 * * 0,5,6"),
+        ("0 0 * * */7", "0 0 * * sun"),
+    ],
+)
+def test_steps_and_ranges_are_read_as_by_cron(expression: str, as_good_as: str) -> None:
+    # Observed with the parser of Debian's cron 3.0pl1-162.
+    found, expected = (
+        [each.at_ms for each in ticks.next_ticks(when(cron=text), "", 0, 50)]
+        for text in (expression, as_good_as)
+    )
+    assert found == expected
 
 
 def test_many_due_ticks_of_an_interval_are_counted_without_a_list() -> None:

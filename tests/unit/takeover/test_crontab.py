@@ -44,8 +44,10 @@ def test_nicknames(nickname: str, when: str) -> None:
     assert (found.when, found.written, found.text) == (when, nickname, "echo")
 
 
-def test_a_dash_before_the_minute_is_only_for_the_log() -> None:
-    assert only("-5 * * * * x\n").when == "5 * * * *"
+def test_a_dash_before_the_minute_is_only_for_the_log_of_cronie() -> None:
+    (found,) = parse_crontab("-5 * * * * x\n", is_system=False, is_cronie=True)
+    assert isinstance(found, CronLine)
+    assert found.when == "5 * * * *"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +79,9 @@ def test_blank_lines_and_comments_are_ignored() -> None:
     [
         ("61 * * * * x", 'minute "61": 61 is not one of 0 to 59'),
         ("* * * 0 * x", 'month "0": 0 is not one of 1 to 12'),
+        ("-5 * * * * x", "begins with a dash, which only cronie accepts"),
+        ("@Daily x", "@Daily is not a time of cron"),
+        ("* * * * fri-sun x", "the range fri-sun ends before it begins; write fri-7"),
         ("* 5-3 * * * x", "the range 5-3 ends before it begins"),
         ("*/0 * * * * x", "the step /0 must be 1 or more"),
         ("5/10 * * * * x", "crons differ on 5/10; write 5-59/10"),

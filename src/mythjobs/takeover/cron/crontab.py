@@ -84,7 +84,9 @@ def parse_crontab(
             settings = {**settings, setting[0]: setting[1]}
             continue
         try:
-            written, when, user, command = _split_entry(line, is_system)
+            written, when, user, command = _split_entry(
+                line, is_system=is_system, is_cronie=is_cronie
+            )
         except ValueError as error:
             yield InvalidLine(number, line, str(error))
             continue
@@ -109,7 +111,7 @@ def _parse_setting(line: str) -> tuple[str, str] | None:
     return name, value
 
 
-def _split_entry(line: str, is_system: bool) -> tuple[str, str, str, str]:
+def _split_entry(line: str, *, is_system: bool, is_cronie: bool) -> tuple[str, str, str, str]:
     """Return the time as written and as five fields, the user, and the rest of the line.
 
     Raises ValueError with the reason.
@@ -119,7 +121,7 @@ def _split_entry(line: str, is_system: bool) -> tuple[str, str, str, str]:
     rest = line.lstrip(" \t")
     if rest.startswith("@"):
         written, rest = _take_field(rest, "the time")
-        nickname = written[1:].lower()
+        nickname = written[1:]
         if nickname == "reboot":
             when = written = REBOOT
         elif nickname in _NICKNAMES:
@@ -133,8 +135,11 @@ def _split_entry(line: str, is_system: bool) -> tuple[str, str, str, str]:
             each, rest = _take_field(rest, f"the {name}")
             fields.append(each)
         written = " ".join(fields)
-        # A dash before the minute keeps cronie from logging the run.
-        fields[0] = fields[0].removeprefix("-")
+        if fields[0].startswith("-"):
+            # It keeps cronie from logging the run.
+            if not is_cronie:
+                raise ValueError("begins with a dash, which only cronie accepts; remove it")
+            fields[0] = fields[0].removeprefix("-")
         when = " ".join(fields)
         check_time_fields(fields)
     user = ""

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Final
 
 from mythjobs.clock import Now, machine_now
+from mythjobs.process.quick_calls import FIRST_FD, move_above_streams
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
@@ -30,13 +31,21 @@ _POLL_INTERVAL_MS: Final = 20
 _MAX_WAIT_S: Final = 86_400.0
 
 
+def _create_epoll() -> select.epoll:
+    epoll = select.epoll()
+    if epoll.fileno() >= FIRST_FD:
+        return epoll
+    with epoll:
+        return select.epoll.fromfd(move_above_streams(os.dup(epoll.fileno())))
+
+
 class EventLoop:
     """Event loop of one thread. Other threads may call only `call_soon`. `now` is the time at which
     the current iteration began."""
 
     def __init__(self) -> None:
         """Create the loop's descriptors. Raises OSError if none is free."""
-        self._epoll = select.epoll()
+        self._epoll = _create_epoll()
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._timers: list[tuple[int, int, list[Callable[[], None]]]] = []
         self._compact_above = _COMPACT_MARGIN
@@ -44,7 +53,8 @@ class EventLoop:
         self._pending_calls: deque[Callable[[], None]] = deque()
         self._is_waiting = False
         try:
-            self._wakeup_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._wakeup_fd = move_above_streams(fd)
         except OSError:
             self._epoll.close()
             raise

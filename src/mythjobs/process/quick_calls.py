@@ -16,6 +16,8 @@ _libc: Final = ctypes.PyDLL(None, use_errno=True)
 _pair: Final = ctypes.c_int * 2
 _STATUS_BYTES: Final = 1024
 _UMASK: Final = b"\nUmask:\t"
+# Descriptors below are the standard streams of this process, also while they are closed.
+FIRST_FD: Final = 3
 
 
 def create_pipe() -> tuple[int, int]:
@@ -23,7 +25,38 @@ def create_pipe() -> tuple[int, int]:
     ends = _pair()
     if _libc.pipe2(ends, os.O_CLOEXEC):
         raise _last_error()
-    return ends[0], ends[1]
+    read_fd, write_fd = ends
+    if min(read_fd, write_fd) >= FIRST_FD:
+        return read_fd, write_fd
+    return _move_pipe(read_fd, write_fd)
+
+
+def _move_pipe(read_fd: int, write_fd: int) -> tuple[int, int]:
+    try:
+        read_fd = move_above_streams(read_fd)
+    except OSError:
+        os.close(write_fd)
+        raise
+    try:
+        return read_fd, move_above_streams(write_fd)
+    except OSError:
+        os.close(read_fd)
+        raise
+
+
+def move_above_streams(fd: int) -> int:
+    """Return `fd` or, if it is 0, 1 or 2, a copy with a higher number, and close `fd`. Raises
+    OSError.
+
+    A descriptor gets such a number if the host program has closed its standard streams. It would
+    replace a stream that a program inherits, and the host program may open the stream again.
+    """
+    if fd >= FIRST_FD:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD)
+    finally:
+        os.close(fd)
 
 
 def set_nonblocking(fd: int) -> None:
@@ -37,7 +70,7 @@ def open_working_directory() -> int:
     fd: int = _libc.open(b".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if fd < 0:
         raise _last_error()
-    return fd
+    return move_above_streams(fd)
 
 
 class UmaskReader:
@@ -46,7 +79,7 @@ class UmaskReader:
 
     def __init__(self) -> None:
         """Raises OSError."""
-        self._fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = move_above_streams(os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC))
         self._buffer = ctypes.create_string_buffer(_STATUS_BYTES)
 
     def read(self) -> int:

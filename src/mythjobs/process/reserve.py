@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
+from mythjobs.process.quick_calls import move_above_streams
+
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC
 
@@ -32,7 +34,7 @@ def hold_reserve() -> None:
     global _reserve_fd
     with _lock:
         if _reserve_fd < 0:
-            _reserve_fd = os.open(os.devnull, _FLAGS)
+            _reserve_fd = move_above_streams(os.open(os.devnull, _FLAGS))
 
 
 def use_file(path: str, flags: int, function: Callable[[int], T]) -> T:

@@ -11,6 +11,7 @@ from typing import Final
 from mythjobs.model.limits import Limits, Usage
 from mythjobs.process.cgroup.group import CgroupDirectory
 from mythjobs.process.cgroup.leaf_files import LeafFiles
+from mythjobs.process.quick_calls import move_above_streams
 
 # For each cgroup controller, the limit that it can enforce.
 LIMIT_BY_CONTROLLER: Final = {"memory": "memory", "pids": "processes"}
@@ -205,7 +206,8 @@ class ChildCgroup:
 
     def _open_event_file(self, directory: CgroupDirectory, name: str) -> None:
         try:
-            fd = os.open(directory.file_path(name), os.O_RDONLY | os.O_CLOEXEC)
+            path = directory.file_path(name)
+            fd = move_above_streams(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
             return
         self._event_masks[fd] = select.EPOLLPRI
@@ -214,12 +216,13 @@ class ChildCgroup:
         """Watch for out-of-memory kills in a v1 cgroup, which notifies through an eventfd
         (cgroup-v1/memory.rst, "OOM control")."""
         try:
-            control = os.open(directory.file_path("memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC)
+            path = directory.file_path("memory.oom_control")
+            control = move_above_streams(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
             return
         self._extra_fds.append(control)
         try:
-            event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            event_fd = move_above_streams(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         except OSError:
             return
         self._event_masks[event_fd] = select.EPOLLIN

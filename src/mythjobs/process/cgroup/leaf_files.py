@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from mythjobs.process.quick_calls import move_above_streams
+
 _READ_BYTES = 4096
 _CPU_FIELDS = 3  # cpu.stat begins with usage_usec, user_usec and system_usec
 
@@ -32,7 +34,7 @@ class LeafFiles:
             raise
 
     def _open(self, path: str, flags: int) -> int:
-        self._fds.append(os.open(path, flags | os.O_CLOEXEC))
+        self._fds.append(move_above_streams(os.open(path, flags | os.O_CLOEXEC)))
         return self._fds[-1]
 
     def read_cpu(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from mythjobs.process.library.chunks import Chunks, Lines
 from mythjobs.process.library.latch import Latch
+from mythjobs.process.quick_calls import move_above_streams
 
 # Output up to this size is kept in memory, larger output in an unnamed file.
 _MEMORY_BYTES: Final = 64 * 1024
@@ -117,10 +118,10 @@ class Buffer:
         memory, self._memory = self._memory, None
         assert memory is not None
         try:
-            self._fd = _open_unnamed_file()
+            self._fd = move_above_streams(_open_unnamed_file())
         except OSError:
             # No file can be created: keep the head at its present size and a small tail in memory.
-            self._fd = os.memfd_create("output", os.MFD_CLOEXEC)
+            self._fd = move_above_streams(os.memfd_create("output", os.MFD_CLOEXEC))
             self._head_bytes = len(memory)
             self._tail_bytes = min(_MEMORY_BYTES, self._tail_bytes or _MEMORY_BYTES)
         self._head_size = self._write_at(memoryview(memory), 0)

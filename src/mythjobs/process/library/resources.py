@@ -27,8 +27,6 @@ from mythjobs.process.spawn.program import Program
 from mythjobs.process.supervise.streams import Stream
 
 _NAMES: Final = ("stdin", "stdout", "stderr")
-# Lowest number for copies of descriptors: a copy must not become 0, 1 or 2 of this process.
-_FIRST_COPY: Final = 3
 
 
 class StartResources:
@@ -88,7 +86,8 @@ class StartResources:
             if cwd is None:
                 fd = quick_calls.open_working_directory()
             else:
-                fd = os.open(cwd, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+                fd = quick_calls.move_above_streams(os.open(cwd, flags))
             self._cwd_fd = self._keep(fd)
         except OSError as error:
             # Only an inherited working directory (`cwd` None) need not be opened: the program can
@@ -155,7 +154,7 @@ def _list_descriptors(spec: ChildSpec) -> list[tuple[str, int]]:
 
 
 def _duplicate(fd: int) -> int:
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_COPY)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, quick_calls.FIRST_FD)
 
 
 def _check_open(fd: int, name: str) -> None:

@@ -169,6 +169,18 @@ static pid_t clone_child(struct start *start, char *stack, int flags, int *pidfd
     return clone(run_child, stack + STACK_BYTES, flags | SIGCHLD, start, pidfd);
 }
 
+/* Return the descriptor; if its number is a closed standard stream's of this process, a copy above
+ * in its place, or -1 without a free number. */
+static int move_above_streams(int fd)
+{
+    int copy;
+    if (fd < 0 || fd > 2)
+        return fd;
+    copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    close(fd);
+    return copy;
+}
+
 void spawn_child(struct start *start, char *stack, struct reply *reply)
 {
     int flags = CLONE_VM | CLONE_VFORK, pidfd = -1, was_in_cgroup, status;
@@ -182,7 +194,7 @@ void spawn_child(struct start *start, char *stack, struct reply *reply)
     }
     if (start->is_ready && !start->error) {
         reply->pid = pid;
-        reply->pidfd = pidfd;
+        reply->pidfd = move_above_streams(pidfd);
         return;
     }
     /* Without an error, the child was killed before it could execute the program. */

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from mythjobs.clock import Now
 from mythjobs.process.event_loop import EventLoop, log_exception
+from mythjobs.process.quick_calls import create_pipe
 from mythjobs.process.spawn.errors import CannotStart, setup_error
 from mythjobs.process.spawn.native_request import (
     NO_PIPES,
@@ -85,7 +86,7 @@ class NativeSpawner:
         self._submit = library.spawner_submit
         self._submit.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
         self._submit.restype = None
-        self._reply_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
+        self._reply_fd, self._write_fd = create_pipe()
         self._loop = loop
         self._numbers = itertools.count(1)
         self._requests: dict[int, tuple[StartRequest, Report]] = {}

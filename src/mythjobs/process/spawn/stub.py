@@ -20,6 +20,7 @@ from typing import Final
 
 from mythjobs.process import descriptors
 from mythjobs.process.procfs import STUB_PREFIX
+from mythjobs.process.quick_calls import move_above_streams
 from mythjobs.process.reserve import is_shortage
 from mythjobs.process.spawn.errors import CannotStart, setup_error
 from mythjobs.process.spawn.program import (
@@ -247,7 +248,7 @@ def _pinned_stub(pid: int) -> tuple[bytes, ...]:
     open descriptor, or with the Python source as an argument."""
     command = find_stub()
     if len(command) == 1:
-        fd = os.open(command[0], os.O_RDONLY | os.O_CLOEXEC)
+        fd = move_above_streams(os.open(command[0], os.O_RDONLY | os.O_CLOEXEC))
         return (b"/proc/%d/fd/%d" % (pid, fd),)
     with open(command[-1], "rb") as file:
         return (*command[:-1], b"-c", file.read())

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from mythjobs.process.quick_calls import FIRST_FD, move_above_streams
 from mythjobs.process.spawn.errors import CannotStart, setup_error
 from mythjobs.process.spawn.program import (
     NO_SETUP,
@@ -44,10 +45,11 @@ class Vfork:
     def __init__(self) -> None:
         """Create the memfd for exec errors. Raises OSError if descriptors or memory are lacking."""
         self._unused_fd = -1
-        self._error_fd: int = os.memfd_create("exec-error", os.MFD_CLOEXEC)
+        fd: int = os.memfd_create("exec-error", os.MFD_CLOEXEC)
+        self._error_fd = move_above_streams(fd)
         try:
             os.ftruncate(self._error_fd, _ERROR_BYTES)
-            self._error = mmap.mmap(self._error_fd, _ERROR_BYTES)
+            self._error = _map_file(self._error_fd)
         except OSError:
             os.close(self._error_fd)
             raise
@@ -60,7 +62,7 @@ class Vfork:
     def _open_unused_fd(self) -> None:
         # Argument for the read end of the error pipe, which fork_exec closes in the child. There is
         # no pipe here, so a descriptor of /dev/null takes its place.
-        self._unused_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._unused_fd = move_above_streams(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
     def spawn(self, program: Program) -> int:
         if program.setup is not NO_SETUP:
@@ -87,6 +89,21 @@ class Vfork:
         os.close(self._error_fd)
         if self._unused_fd >= 0:
             os.close(self._unused_fd)
+
+
+def _map_file(fd: int) -> mmap.mmap:
+    """Map a memfd into memory. Raises OSError."""
+    held = []
+    try:
+        # mmap() keeps a copy of the descriptor, with the lowest number that is free. Occupy those
+        # of closed standard streams (move_above_streams()) meanwhile.
+        while (copy := os.dup(fd)) < FIRST_FD:
+            held.append(copy)
+        os.close(copy)
+        return mmap.mmap(fd, _ERROR_BYTES)
+    finally:
+        for each in held:
+            os.close(each)
 
 
 # Last argument of fork_exec, `allow_vfork`. Python 3.14 removed it (CPython gh-121381).

@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar
 from mythjobs.process import procfs
 from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.procfs import ProcessInfo
+from mythjobs.process.quick_calls import move_above_streams
 from mythjobs.process.supervise import usage as supervise_usage
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.descendants import Descendants
@@ -146,7 +147,7 @@ class Cleanup(Generic[C]):
         If no descriptor is free for a pidfd, repeat the cleanup soon.
         """
         try:
-            fd = os.pidfd_open(pid)
+            fd = move_above_streams(os.pidfd_open(pid))
         except ProcessLookupError:
             return False
         except OSError:

@@ -11,6 +11,7 @@ from mythjobs.clock import Now, machine_now
 from mythjobs.process import procfs
 from mythjobs.process.event_loop import EventLoop
 from mythjobs.process.procfs import ProcessInfo
+from mythjobs.process.quick_calls import move_above_streams
 from mythjobs.process.supervise import tree_mark
 from mythjobs.process.supervise.child import Child
 from mythjobs.process.supervise.descendants import find_in_cgroup
@@ -87,7 +88,8 @@ class GuestDescendants:
         # Survivors of their leader that were found alive. If the host program is a subreaper, they
         # become its children and must be reaped.
         self._found: dict[int, ProcessInfo] = {}
-        self._loadavg_fd = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+        self._loadavg_fd = move_above_streams(fd)
 
     def find_survivors(self, child: Child) -> list[ProcessInfo]:
         found = find_in_cgroup(child) if child.cgroup else self._search_proc(child)

@@ -16,6 +16,7 @@ from typing import Final
 from mythjobs.model.outcome import Lost
 from mythjobs.process import procfs
 from mythjobs.process.kernel import read_exit_status
+from mythjobs.process.quick_calls import move_above_streams
 from mythjobs.process.supervise.child import Child
 
 # Value of `exit_status` for a child whose leader was reaped by others, with an unknown status.
@@ -37,7 +38,7 @@ def open_pidfd(child: Child) -> None:
     It stays -1 if no descriptor is free, or if the host program has reaped the leader already.
     """
     with suppress(OSError):
-        child.pidfd = os.pidfd_open(child.pid)
+        child.pidfd = move_above_streams(os.pidfd_open(child.pid))
 
 
 def has_exited(child: Child) -> bool:

@@ -180,6 +180,27 @@ def test_an_invalid_frame_ends_the_connection(data: bytes, at_once: bool) -> Non
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("end", [b"\x88\x02\x03\xe8", b"\x88\x00", b"\x83\x02{}"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_nothing_is_received_after_a_close_frame_or_an_invalid_one(
+    end: bytes, at_once: bool
+) -> None:
+    """RFC 6455, 5.5.1. Seen: a text frame that arrived alone after a close frame was handled."""
+
+    async def story() -> None:
+        connection = Connection()
+        received: list[bytes] = []
+        passing = asyncio.create_task(connection.socket.pass_messages(received.append, print))
+        await asyncio.sleep(0)
+        pieces = [end, text(b"1"), text(b"2")]
+        connection.receive(connection.response, *([b"".join(pieces)] if at_once else pieces))
+        connection.socket.connection_lost(None)
+        await passing
+        assert received == []
+
+    asyncio.run(story())
+
+
 def test_an_error_of_a_handler_ends_the_passing_of_messages() -> None:
     async def story() -> None:
         connection = Connection()

@@ -105,7 +105,7 @@ def decode_messages(line: bytes) -> list[Any]:
     (PEP 383). Raises ProtocolError."""
     try:
         messages = _decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return decode_line(line)
     return messages if isinstance(messages, list) else decode_line(line)
 

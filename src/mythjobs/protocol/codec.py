@@ -85,6 +85,8 @@ def _decode(decoder: msgspec.json.Decoder[T], data: bytes | str) -> T:
         raise ProtocolError(f"frame of {len(data)} bytes exceeds {m.MAX_FRAME_BYTES} bytes")
     try:
         return decoder.decode(data)
+    except UnicodeDecodeError:
+        raise ProtocolError("invalid message: a text in it is not UTF-8") from None
     except (msgspec.DecodeError, RecursionError) as error:
         # msgspec quotes an unknown type, which may have megabytes and line breaks.
         what = str(error)

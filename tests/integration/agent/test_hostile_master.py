@@ -25,14 +25,17 @@ GRANT: dict[str, object] = {
         {**GRANT, "start_by_s": -1},
         {**GRANT, "run": {"argv": ["true"], "wall_s": 1e300}},
         {"type": "x" * 10_000},
+        b'{"type": "\xff"}',
     ],
-    ids=["id", "negative", "huge", "unknown"],
+    ids=["id", "negative", "huge", "unknown", "no UTF-8"],
 )
 def test_an_agent_says_once_that_its_master_violates_the_protocol(
     state: StateDir, nonsense: object
 ) -> None:
-    """Seen: it accepted job 2**70, and another message made it connect five times a second."""
-    frame = json.dumps({"ack": 0, "messages": [nonsense]}).encode()
+    """Seen: it accepted job 2**70, another message made it connect five times a second, and a third
+    one ended it."""
+    message = nonsense if isinstance(nonsense, bytes) else json.dumps(nonsense).encode()
+    frame = b'{"ack": 0, "messages": [%b]}' % message
 
     async def story() -> str:
         async with run_master(state) as master, run_agent_process(state) as agent:

@@ -275,6 +275,26 @@ def test_requests_that_are_refused_do_not_fill_the_log(
     assert [each for each in logged if each.name.startswith("uvicorn")] == []
 
 
+@pytest.mark.parametrize("opcode", [b"\x81", b"\x82"], ids=["text", "binary"])
+def test_a_hello_that_is_not_utf_8_is_no_internal_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, opcode: bytes
+) -> None:
+    """Seen: a traceback in the log for each hello with invalid UTF-8 in a binary frame."""
+    hello = opcode + b'\x8c\0\0\0\0{"type":"\xff"}'
+
+    async def story(master: ServedMaster) -> None:
+        async with asyncio.timeout(60):
+            reader, writer = await asyncio.open_unix_connection(str(master.path))
+            writer.write(UPGRADE + b"\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(hello)
+            await reader.read()
+            writer.close()
+
+    run(tmp_path, story)
+    assert [each for each in caplog.records if each.exc_info] == []
+
+
 @pytest.mark.usefixtures("on_loopback")
 @pytest.mark.parametrize("start", [b"", b"\x16"], ids=["nothing", "tls"])
 def test_programs_on_this_machine_cannot_take_all_descriptors(

@@ -36,7 +36,7 @@ def test_the_agent_decodes_messages_of_the_reaper(messages: list[dict[str, Any]]
     assert decode_messages(encode_line(messages)[:-1]) == messages
 
 
-@pytest.mark.parametrize("line", [b"", b"{", b"{}", b"nul", b"[1", b"\xff"])
+@pytest.mark.parametrize("line", [b"", b"{", b"{}", b"nul", b"[1", b"\xff", b'[{"type": "\xff"}]'])
 def test_an_invalid_line_raises_protocol_error(line: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode_messages(line)

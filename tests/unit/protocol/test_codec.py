@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -29,6 +30,33 @@ def test_a_small_frame_is_not_split() -> None:
     frame = m.MasterFrame(3, [m.Renew(1), m.Settings(2)])
     [data] = codec.encode_master_frames(frame)
     assert codec.decode_master_frame(data) == frame
+
+
+@pytest.mark.parametrize(
+    "decode, text",
+    [
+        (
+            codec.decode_agent_frame,
+            b'{"no":1,"seen":1,"room":1,"messages":['
+            b'{"type":"returned","job":1,"n":1,"reason":"TEXT"}]}',
+        ),
+        (
+            codec.decode_master_frame,
+            b'{"ack":0,"messages":[{"type":"grant","no":1,"hb":1,"job":1,"n":1,"priority":0,'
+            b'"run":{"argv":["TEXT"]}}]}',
+        ),
+        (codec.decode_handshake, b'{"type":"refused","code":"","sentence":"TEXT"}'),
+    ],
+    ids=["agent", "master", "handshake"],
+)
+@pytest.mark.parametrize("damage", [b"\x80", b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xce"])
+def test_a_text_that_is_not_utf_8_is_invalid(
+    decode: Callable[[bytes], object], text: bytes, damage: bytes
+) -> None:
+    """Seen: UnicodeDecodeError, which ended an agent, and was an internal error of the master."""
+    decode(text)
+    with pytest.raises(ProtocolError, match="not UTF-8"):
+        decode(text.replace(b"TEXT", damage))
 
 
 def _encode(**changed: object) -> bytes:

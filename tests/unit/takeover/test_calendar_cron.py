@@ -66,7 +66,10 @@ def elapse(event: CalendarEvent) -> Iterator[dt.datetime]:
         ("Tue,Thu *-*-29..31", "0 0 * * 2#5,4#5"),
         ("Fri *-*~7/1 18:00", "0 18 * * 5L"),
         ("10-15", "0 0 15 10 *"),
-        ("2020..2200-*-* 1:00", "0 1 * * *"),
+        ("2020..2199-*-* 1:00", "0 1 * * *"),
+        ("2020/1-*-* 1:00", "0 1 * * *"),
+        ("70..2199-*-* 1:00", "0 1 * * *"),
+        ("0..23/24:00", "0 0 * * *"),
         ("*-02-29", "0 0 29 2 *"),
     ],
 )
@@ -84,7 +87,8 @@ def test_events_become_cron_expressions(text: str, expression: str) -> None:
         ("Fri *-*-13", "only if they are Fri"),
         ("*-*~03", "counts days from the end"),
         ("2030-01-01 05:00", "bound to certain years"),
-        ("2020..2199-*-* 1:00", "bound to certain years"),
+        ("2020..2198-*-* 1:00", "bound to certain years"),
+        ("2020/2-*-* 1:00", "bound to certain years"),
         ("2003-03-05 05:40", "never elapses again"),
         ("*:*:0/10", "several times a minute"),
         ("*:*:*", "several times a minute"),
@@ -104,6 +108,11 @@ def test_seconds_are_a_difference() -> None:
     "text, zone",
     [
         ("daily UTC", "UTC"),
+        ("*-*-* 4:00 utc", "UTC"),
+        ("Mon Japan", "Japan"),
+        ("weekly NZ", "NZ"),
+        ("*-*-01 EST5EDT", "EST5EDT"),
+        ("Sun Etc/GMT+5", "Etc/GMT+5"),
         ("weekly Pacific/Auckland", "Pacific/Auckland"),
         ("2003-03-05 05:40 CET", "CET"),
         ("Mon 05:00 America/Argentina/Buenos_Aires", "America/Argentina/Buenos_Aires"),
@@ -116,7 +125,9 @@ def test_the_time_zone_is_the_last_word(text: str, zone: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "Sat..Tue 1:2", "Funday", "*-13-01", "25:00", "5:*/10", "10..8:00", "1-2-3-4", "12:60",
-     "Mon, Tue 10:00", "daily daily", "@1700000000", "*-*-* 00:00:00:00"],
+     "Mon, Tue 10:00", "daily daily", "@1700000000", "*-*-* 00:00:00:00", "daily Nowhere/City",
+     "UTC", "Japan", "1969-*-*", "2200-*-*", "11/15:00", "*:59/1", "*-*-28/4", "*-*~29", "*-*~5/5",
+     "*,1:00", "0..5.5:00"],
 )  # fmt: skip
 def test_what_systemd_refuses_is_refused(text: str) -> None:
     with pytest.raises(ValueError):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from mythjobs.takeover.systemd.calendar_event import WEEKDAYS, CalendarEvent
+from mythjobs.takeover.systemd.calendar_event import LATEST_YEAR, WEEKDAYS, CalendarEvent
 
 _DAYS_OF_A_WEEK: Final = 7
-_LATEST_YEAR: Final = 2200
 
 
 class CronForm(NamedTuple):
@@ -24,7 +23,7 @@ def translate_event(event: CalendarEvent, this_year: int) -> CronForm:
         coming = {each for each in event.years if each >= this_year}
         if not coming:
             raise ValueError("its years are past, so it never elapses again")
-        if coming != set(range(this_year, _LATEST_YEAR + 1)):
+        if coming != set(range(this_year, LATEST_YEAR + 1)):
             raise ValueError("it is bound to certain years; a schedule repeats every year")
     if len(event.seconds) != 1:
         raise ValueError("it elapses several times a minute; a schedule does at most once")

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from mythjobs.model.zone import load_zone
+
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _FULL_WEEKDAYS: Final = (
     "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday",
@@ -25,7 +27,9 @@ _SHORTHANDS: Final = {
     "semiannually": "*-01,07-01 00:00:00",
     "semi-annually": "*-01,07-01 00:00:00",
 }
-_ZONE: Final = re.compile(r"UTC|[A-Z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)+|[A-Z]{3,5}")
+# Systemd knows no later years.
+LATEST_YEAR: Final = 2199
+_ZONE: Final = re.compile(r"[A-Z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*")
 _DATE: Final = re.compile(
     r"(?:(?P<year>[\d*./,]+)-)?(?P<month>[\d*./,]+)(?P<sign>[-~])(?P<day>[\d*./,]+)"
 )
@@ -55,8 +59,11 @@ def parse_calendar_event(text: str) -> CalendarEvent:
     """Return the event. Raises ValueError with the part that is not understood."""
     parts = text.split()
     zone = ""
-    if parts and parts[-1].lower() not in _SHORTHANDS and _is_zone(parts[-1]):
+    if len(parts) > 1 and parts[-1].lower() == "utc":
+        zone = parts.pop().upper()
+    elif len(parts) > 1 and _is_zone(parts[-1]):
         zone = parts.pop()
+        load_zone(zone)
     if not parts:
         raise ValueError("the calendar event is empty")
     if parts[0].startswith("@"):
@@ -79,9 +86,12 @@ def parse_calendar_event(text: str) -> CalendarEvent:
         raise ValueError(f'"{time}" is not a time like 02:00')
     return CalendarEvent(
         frozenset(weekdays) if len(weekdays) < 7 else frozenset(),
-        _parse_years(found["year"] or "*"),
+        _parse_component(found["year"] or "*", 1970, LATEST_YEAR, "year"),
         _parse_component(found["month"], 1, 12, "month"),
-        _parse_component(found["day"], 1, 31, "day", is_downwards=is_from_end),
+        # Systemd counts at most 28 days from the end.
+        _parse_component(
+            found["day"], 1, 28 if is_from_end else 31, "day", is_downwards=is_from_end
+        ),
         is_from_end,
         _parse_component(clock[0], 0, 23, "hour"),
         _parse_component(clock[1], 0, 59, "minute"),
@@ -91,6 +101,7 @@ def parse_calendar_event(text: str) -> CalendarEvent:
 
 
 def _is_zone(text: str) -> bool:
+    # Systemd asks the time zones first, and no weekday has the name of one.
     return _ZONE.fullmatch(text) is not None and not _is_weekdays(text)
 
 
@@ -130,14 +141,6 @@ def _read_weekday(text: str) -> int:
     raise ValueError(f'"{text}" is not a weekday')
 
 
-def _parse_years(text: str) -> frozenset[int]:
-    years = _parse_component(text, 0, 2200, "year")
-    # 12 is 2012, 70 is 1970.
-    return frozenset(
-        each + 2000 if each < 70 else each + 1900 if each < 100 else each for each in years
-    )
-
-
 def _parse_seconds(text: str) -> frozenset[float]:
     if "." not in text.replace("..", ""):
         return frozenset(map(float, _parse_component(text, 0, 59, "second")))
@@ -164,27 +167,34 @@ def _parse_component(
 
     is_downwards: days are counted from the end of the month, so that ~07/1 is 7, 6, … 1.
     """
+    if text == "*":
+        return frozenset()
     values: set[int] = set()
     for term in text.split(","):
-        if term == "*":
-            return frozenset()
         found = _TERM.fullmatch(term)
-        if found is None or "." in f"{found[1]}{found[3] or ''}":
+        if found is None or "." in "".join(each or "" for each in found.groups()):
             raise ValueError(f'{name} "{term}" is not understood')
         first, last, step = (int(each) if each else None for each in found.groups())
         assert first is not None
         if step == 0:
             raise ValueError(f'{name} "{term}": the repetition must be 1 or more')
-        if is_downwards and last is None and step is not None:
-            values |= set(range(first, 0, -step))
-            continue
-        if step is None and last is None:
+        if name == "year":
+            first, last = _complete_year(first), last and _complete_year(last)
+        if not all(least <= each <= most for each in (first, first if last is None else last)):
+            raise ValueError(f'{name} "{term}" is not between {least} and {most}')
+        if last is None and step is None:
             values.add(first)
             continue
-        end = most if last is None else last
-        if end < first:
+        end = last if last is not None else least if is_downwards else most
+        step = step or 1
+        if last is not None and last < first:
             raise ValueError(f'{name} "{term}" ends before it begins')
-        values |= set(range(first, end + 1, step or 1))
-    if not all(least <= each <= most for each in values):
-        raise ValueError(f'{name} "{text}" is not between {least} and {most}')
+        if last is None and abs(end - first) < step:
+            raise ValueError(f'{name} "{term}" goes beyond {end}, which systemd refuses')
+        values |= set(range(first, end - 1, -step) if end < first else range(first, end + 1, step))
     return frozenset(values)
+
+
+def _complete_year(year: int) -> int:
+    """Return the year that systemd means: 12 is 2012, 70 is 1970."""
+    return year + 2000 if year < 70 else year + 1900 if year < 100 else year

@@ -163,11 +163,13 @@ class MasterCore:
                 continue
             if isinstance(each, requests.SubmitJob):
                 submitted[number] = responses[number]
-        turn.flush_new_jobs()
         is_all = work is OwnWork.ALL  # the usual case, in which no flag is computed: 2 µs each
+        has_schedules = turn.state.schedules.by_id and (is_all or work & OwnWork.SCHEDULES)
+        if has_schedules or not is_all or _changes_jobs(turn):
+            turn.flush_new_jobs()
+        # Otherwise placement inserts the new jobs, those that start now already leased.
         if is_all or work & OwnWork.UPKEEP:
             run_upkeep(turn)
-        has_schedules = turn.state.schedules.by_id and (is_all or work & OwnWork.SCHEDULES)
         if has_schedules:
             run_schedules(turn, all_open=not is_all)
             turn.flush_new_jobs()
@@ -179,6 +181,7 @@ class MasterCore:
         turn.flush()
         if is_all or work & OwnWork.PLACEMENT:
             place_ready_jobs(turn, each_alone=work == OwnWork.PLACEMENT)
+            turn.flush_new_jobs()
             turn.flush()
         for number, (job_id, new) in submitted.items():
             responses[number] = explain_submitted(turn, job_id, new, work)
@@ -245,9 +248,18 @@ class MasterCore:
         return responses
 
     def _run_timers(self, turn: TurnContext, work: OwnWork) -> None:
-        due_ms = turn.state.next_due_ms
-        if due_ms is not None and due_ms <= turn.now.wall_ms:
+        if _is_timer_due(turn):
             timers.run_due(turn, work & OwnWork.TIMERS)
+
+
+def _is_timer_due(turn: TurnContext) -> bool:
+    due_ms = turn.state.next_due_ms
+    return due_ms is not None and due_ms <= turn.now.wall_ms
+
+
+def _changes_jobs(turn: TurnContext) -> bool:
+    """Return whether upkeep, a timer or a changed subject reads and changes jobs in the store."""
+    return turn.state.has_upkeep or bool(turn.changed_subjects) or _is_timer_due(turn)
 
 
 # Inputs about machines' connections, which a turn handles before all others.

@@ -5,7 +5,7 @@ A turn is one transaction that handles everything received since the last commit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -58,7 +58,8 @@ class TurnContext:
     # `events` and `changed_subjects` are collected during the turn and handled by flush().
     events: list[events.Event] = field(default_factory=list)
     changed_subjects: set[str] = field(default_factory=set)
-    new_jobs: list[jobs.NewJob] = field(default_factory=list)  # inserted by flush_new_jobs()
+    # Submitted jobs that are not inserted yet: by placement, already leased, or flush_new_jobs().
+    new_jobs: list[jobs.NewJob] = field(default_factory=list)
     has_new_ids: bool = False  # job ids were allocated that the store does not know yet
     placed: dict[int, str] = field(default_factory=dict)  # leased jobs: machine name by job id
     wait_reasons: dict[int, tuple[str, str]] = field(default_factory=dict)  # by class id
@@ -109,6 +110,13 @@ class TurnContext:
         self.state.next_job_id += count
         self.has_new_ids = True
         return first
+
+    def take_new_jobs(self, job_ids: Container[int]) -> list[jobs.NewJob]:
+        """Return those of the given jobs that are not inserted yet; the caller inserts them."""
+        taken = [each for each in self.new_jobs if each.job_id in job_ids]
+        if taken:
+            self.new_jobs = [each for each in self.new_jobs if each.job_id not in job_ids]
+        return taken
 
     def flush_new_jobs(self) -> None:
         """Insert the jobs submitted so far in one statement, and store the next job id.

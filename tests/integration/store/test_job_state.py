@@ -10,7 +10,8 @@ from mythjobs.model import outcome as o
 from mythjobs.model.life import JobEvent, JobState
 from mythjobs.store.invariants.run import check
 from mythjobs.store.open import Store
-from mythjobs.store.writes import job_state, late_results, machines
+from mythjobs.store.queries.commands import read_queue_counts
+from mythjobs.store.writes import job_state, jobs, late_results, machines
 from tests.support import queue as q
 
 LOST = json.dumps(o.to_json(o.Lost("its machine is silent")))
@@ -49,6 +50,28 @@ def test_a_job_is_leased_started_and_ended(home: Store) -> None:
         assert machines.read_live_attempts(tx) == []
     with home.transaction() as tx:
         assert check(tx) == []
+
+
+def test_jobs_inserted_as_leased_are_as_if_leased_later(home: Store) -> None:
+    with home.transaction() as tx:
+        first, second = q.queue_jobs(tx, 2)
+        q.lease(tx, first)
+        row = jobs.read_submissions(tx, [second])[second]
+    with home.transaction() as tx:
+        new = [jobs.NewJob(**row | {"job_id": job_id}) for job_id in (3, 4)]
+        jobs.save_next_id(tx, 5)
+        placed = {n: job_state.Placement(n, q.ATTIC, "boot", "rerun", 1800.0) for n in (3, 4)}
+        found = job_state.insert_leased(tx, new, placed, at_ms=q.NOON)
+        assert found == [
+            job_state.LeasedJob(n, 1, 1, 1, None, 0, None, 0, "{}", 0, q.NOON) for n in (3, 4)
+        ]
+    with home.transaction() as tx:
+        assert check(tx) == []
+        for table in ("job", "attempt"):
+            tx.cursor.execute(f"SELECT * FROM {table} WHERE job_id <> 2 ORDER BY job_id")
+            rows = [each[1:] for each in tx.cursor.fetchall()]
+            assert rows == [rows[0]] * 3, table
+        assert read_queue_counts(tx)["counts"]["leased"] == 3
 
 
 def test_a_job_that_is_no_longer_ready_is_not_leased(home: Store) -> None:

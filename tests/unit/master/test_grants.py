@@ -1,4 +1,4 @@
-"""Changed limits are sent for running jobs too, whether tighter or looser."""
+"""Grants, and limits that change while a job runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from mythjobs.master.placement.grants import build_run
 from mythjobs.model.command import RUN, Command
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.run_spec import RunSpec
+from mythjobs.store.backends.sqlite import SqliteStore
+from mythjobs.store.invariants.run import check
 from tests.unit.master.harness import Harness
 
 
@@ -91,3 +93,19 @@ def test_a_grant_has_the_input_file_with_the_arguments_filled_in(master: Harness
     master.define(stdin="{extra}", parameters=parameters)
     master.submit(arguments={"source": "/srv/a b"})
     assert [each.run.stdin for each in master.received(m.Grant)] == ["/srv/a b.{in}", ""]
+
+
+def test_submitted_jobs_that_start_at_once_are_inserted_as_leased(master: Harness) -> None:
+    master.join("attic", 3)
+    master.define()
+    master.queue(1)
+    assert isinstance(master.store, SqliteStore)
+    executed: list[str] = []
+    master.store._writer.set_trace_callback(executed.append)
+    master.queue(3)  # the last one waits: three slots
+    master.store._writer.set_trace_callback(None)
+    with master.store.snapshot() as tx:
+        assert check(tx) == []
+    assert [each.job for each in master.received(m.Grant)] == [1, 2, 3]
+    assert [master.state(each) for each in (2, 3, 4)] == ["leased", "leased", "queued"]
+    assert not [each for each in executed if each.startswith("UPDATE job")]

@@ -80,14 +80,19 @@ def lease_jobs(turn: TurnContext, terms: dict[int, GrantTerms]) -> set[int]:
 
     A job that is not ready any more, say because it was cancelled, is not leased.
     """
-    rows = [
-        job_state.Placement(
+    placed = {
+        job_id: job_state.Placement(
             job_id, each.machine.machine_id, each.machine.boot_id, each.silence, each.lease_s
         )
         for job_id, each in terms.items()
-    ]
-    before = turn.working_on
-    leased = job_state.lease(turn.tx, rows, at_ms=turn.now.wall_ms)
+    }
+    before, at_ms = turn.working_on, turn.now.wall_ms
+    new = turn.take_new_jobs(placed)
+    inserted = {each.job_id for each in new}
+    stored = [each for job_id, each in placed.items() if job_id not in inserted]
+    leased = job_state.lease(turn.tx, stored, at_ms=at_ms) if stored else []
+    if new:
+        leased += job_state.insert_leased(turn.tx, new, placed, at_ms=at_ms)
     if turn.observations is not None:
         turn.observations += [
             JobWait(each.command_id, max(turn.now.wall_ms - each.submitted_ms, 0) / 1000)

@@ -57,6 +57,7 @@ def place_ready_jobs(turn: TurnContext, *, each_alone: bool = False) -> None:
         cache.unplaceable.clear()
         cache.policy_snapshot = snapshot
     if state.set_aside:
+        turn.flush_new_jobs()
         grants.hold_failed_grants(turn)
     if turn.regrants:
         grants.resend_grants(turn)
@@ -243,6 +244,7 @@ class _StoreInput:
         return min(sum(each.capacity.max_leases for each in self._open.values()), MAX_PREFETCH)
 
     def _read(self, class_id: int, most: int) -> ReadyJob | None:
+        self._turn.flush_new_jobs()
         most += self._removed[class_id]  # removed jobs are still ready in the store
         rows = ready_jobs.read_next(self._turn.tx, class_id, most)
         self._is_complete[class_id] = len(rows) < most
@@ -259,6 +261,7 @@ class _StoreInput:
             self._are_paths_limited = are_paths_limited(self._turn.state)
         if not self._are_paths_limited:
             return ()
+        self._turn.flush_new_jobs()
         return self._hidden.find(job, self._waiting[job.class_id])
 
     def skip_hidden(self, job: ReadyJob, /) -> None:

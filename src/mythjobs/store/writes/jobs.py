@@ -134,11 +134,16 @@ _SAVE_NEXT_ID = Statement(
 
 def add(tx: Transaction, rows: Sequence[NewJob]) -> None:
     """Insert new jobs and count them as queued."""
+    add_uncounted(tx, rows)
+    for row in rows:
+        tx.job_count_changes[row.command_id, JobState.QUEUED] += 1
+
+
+def add_uncounted(tx: Transaction, rows: Sequence[NewJob]) -> None:
+    """Insert new jobs, which the caller counts."""
     _INSERT.run_many(
         tx, [row._asdict() | {"deadline_order": deadline_order(row.deadline_ms)} for row in rows]
     )
-    for row in rows:
-        tx.job_count_changes[row.command_id, JobState.QUEUED] += 1
 
 
 def find_by_key(tx: Transaction, key: str) -> tuple[int, str] | None:

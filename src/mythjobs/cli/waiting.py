@@ -139,7 +139,8 @@ def wait_for_job(
 
     on_update: called with the job about twice a second while waiting.
     """
-    wait_s = _SHORT_POLL_S if on_update else _LONG_POLL_S
+    # The first answer must not be delayed: the held job may be one that this job depends on.
+    wait_s = 0.0
     while True:
         job = get_job(retry, job_id, wait_s)
         if has_ended(job):
@@ -148,6 +149,7 @@ def wait_for_job(
             return job, held
         if on_update:
             on_update(job)
+        wait_s = _SHORT_POLL_S if on_update else _LONG_POLL_S
 
 
 def wait_for_jobs(session: Session, ids: Iterable[int], on_end: Callable[[Json], object]) -> int:

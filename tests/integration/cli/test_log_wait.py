@@ -68,6 +68,33 @@ def test_log_of_a_job_that_has_not_started_says_why(call: Call, master: Master) 
     assert call("log", "7") == (0, "", note)
 
 
+def test_following_a_job_that_is_never_started_says_why(call: Call, master: Master) -> None:
+    # Seen: `log -f` of a job that was cancelled before its start ended without a word.
+    ended = job(state="cancelled", reason={"code": "cancelled", "sentence": "cancelled by ann"})
+    note = "mythjobs: job 7 has not been started: cancelled by ann\n"
+    for looks in ([job(hold=False), ended], [ended]):
+        answers: list[Answer] = list(looks)
+        master.answers["GET jobs/7"] = answers
+        assert call("log", "7", "-f") == (0, "", note)
+    answers = [ended, ended]
+    master.answers["GET jobs/7"] = answers
+    assert call("log", "7", "-f", "-n", "3") == (0, "", note)
+
+
+def test_log_of_an_attempt_that_could_not_start_says_why(call: Call, master: Master) -> None:
+    # Seen: `log` showed nothing for a program that does not exist.
+    sentence = "could not start: nosuch: not found in PATH (/bin)"
+    end = attempt(1, outcome={"kind": "not_started"}, sentence=sentence, started_ms=None)
+    reason = {"code": "not_started", "sentence": sentence}
+    master.answers["GET jobs/7"] = failed(attempts=[end], reason=reason)
+    master.answers["GET jobs/7/output"] = output(b"")
+    note = f"mythjobs: attempt 1 of job 7 {sentence}\n"
+    assert call("log", "7") == (0, "", note)
+    assert call("log", "7", "-n", "3") == (0, "", note)
+    assert call("log", "7", "-f") == (0, "", note)
+    assert call("log", "7", "-f", "-n", "3") == (0, "", note)
+
+
 def test_a_truncated_log_is_an_error(call: Call, master: Master) -> None:
     master.answers["GET jobs/7"] = succeeded()
     master.answers["GET jobs/7/output"] = output(b"ab", whole=False)

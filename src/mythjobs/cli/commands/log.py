@@ -13,6 +13,7 @@ from mythjobs.cli.follow import OutputFollower, report_missing_bytes
 from mythjobs.cli.options import JOB, IntegerType
 from mythjobs.cli.session import Session, command, pass_session
 from mythjobs.cli.waiting import get_reason
+from mythjobs.client.client import Json
 from mythjobs.model.output_window import LastLines
 
 # Bytes of the last lines from a master that sends the whole output.
@@ -45,16 +46,27 @@ def log(
     message on stderr says how many bytes of long output were not kept.
     """
     output = _JobOutput(session, job, 2 if stderr else 1)
-    n = attempt
-    if n is None and (lines is not None or not follow):
-        n, reason = output.find_attempt()
-        if not (n or follow):
-            terminal.print_message(f"job {job} has not been started: {reason}")
-    end = 0
-    if n and (lines is not None or not follow):
-        end = output.copy(n, lines)
+    n, end = attempt or 0, 0
+    found: Json = {}
+    if lines is not None or not follow:
+        found = output.get_job()
+        n = n or found["attempt"]
+        if n:
+            end = output.copy(n, lines)
     if follow:
-        output.follow(attempt, n or 0, end)
+        found = output.follow(attempt, n, end)
+    if message := _describe_missing_start(found, attempt or found["attempt"]):
+        terminal.print_message(message)
+
+
+def _describe_missing_start(job: Json, n: int) -> str:
+    """Return why the attempt has no output if it was never started, else ""."""
+    if not job["attempt"]:
+        return f"job {job['id']} has not been started: {get_reason(job) or job['state']}"
+    for each in job["attempts"]:
+        if each["n"] == n and (each["outcome"] or {}).get("kind") == "not_started":
+            return f"attempt {n} of job {job['id']} {each['sentence']}"
+    return ""
 
 
 class _JobOutput:
@@ -66,10 +78,8 @@ class _JobOutput:
         self._stream = stream
         self._write = terminal.OutputStream(sys.stdout).write
 
-    def find_attempt(self) -> tuple[int, str]:
-        """Return the number of the last attempt, 0 if there is none, and why the job waits."""
-        found = self._session.client().get(f"jobs/{self._job}")
-        return found["attempt"], get_reason(found) or found["state"]
+    def get_job(self) -> Json:
+        return self._session.client().get(f"jobs/{self._job}")
 
     def copy(self, n: int, lines: int | None) -> int:
         """Copy what is written now, or the last lines of it. Return the position after them."""
@@ -97,12 +107,15 @@ class _JobOutput:
         report_missing_bytes(dropped)
         return int(found.get("x-end", length + dropped))
 
-    def follow(self, attempt: int | None, n: int, offset: int) -> None:
+    def follow(self, attempt: int | None, n: int, offset: int) -> Json:
         """Copy what is written from this position of attempt n on, until the job has ended.
+        Return the job.
 
         attempt: the only one to copy; None for all.
         """
         follower = OutputFollower(self._session, self._job, self._stream, self._write)
         if n:
             follower.skip(n, offset)
-        report_missing_bytes(follower.count_missing_bytes(follower.follow(attempt)))
+        job = follower.follow(attempt)
+        report_missing_bytes(follower.count_missing_bytes(job))
+        return job

@@ -146,11 +146,15 @@ class JobIdType(IntegerType):
 
 
 class JobRangeType(JobIdType):
-    """Job ids: `42`, or all from `10-20`. The value is a tuple."""
+    """Job ids: `42`, all from `10-20`, or a list like `7,10-20`. The value is a tuple."""
 
     def convert(self, value: Any, param: Parameter, context: Context) -> Any:
         if isinstance(value, tuple):
             return value
+        parts = value.split(",")
+        return tuple(each for part in parts for each in self._read_range(part, param, context))
+
+    def _read_range(self, value: str, param: Parameter, context: Context) -> tuple[int, ...]:
         first, dash, last = value.partition("-")
         if not (first and dash and last):
             return (super().convert(value, param, context),)

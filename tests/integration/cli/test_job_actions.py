@@ -85,6 +85,13 @@ def test_a_range_names_many_jobs_and_each_job_counts_once(call: Call, master: Ma
     assert master.requests[0].json == {"ids": [7, 9, 10, 11, 12]}
 
 
+def test_a_list_with_commas_names_many_jobs(call: Call, master: Master) -> None:
+    # HyperQueue, Slurm and print dialogs write lists of ids like this.
+    master.answers["POST jobs/cancel"] = {"jobs": []}
+    assert call("cancel", "7,9-11,3", "4").code == 0
+    assert master.requests[0].json == {"ids": [7, 9, 10, 11, 3, 4]}
+
+
 @pytest.mark.parametrize(
     "given, sentence",
     [
@@ -93,6 +100,8 @@ def test_a_range_names_many_jobs_and_each_job_counts_once(call: Call, master: Ma
         ("1-2-3", '"2-3" is not the id of a job'),
         ("0-3", "0 is not in the range"),
         ("7-", '"7-" is not the id of a job'),
+        ("7,8,", '"" is not the id of a job'),
+        ("7,x", '"x" is not the id of a job'),
     ],
 )
 def test_a_range_that_is_none_is_refused(call: Call, given: str, sentence: str) -> None:

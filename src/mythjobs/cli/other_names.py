@@ -10,7 +10,8 @@ from typing import Final
 
 import click
 
-# The command for each of these words; the words may follow the name of a group, as `machine list`.
+# The command for each of these words, or commands if programs differ; the words may follow the name
+# of a group, as `machine list`.
 _COMMANDS: Final = {
     "": {
         "jobs": "list ls ps queue squeue sacct history",
@@ -21,12 +22,12 @@ _COMMANDS: Final = {
         "submit": "add enqueue sbatch at",
         "run": "exec srun",
         "up": "start serve server daemon",
-        "cancel": "kill stop rm remove delete abort scancel",
+        "cancel": "kill stop rm remove delete abort scancel reset",
         "hold": "stash",
-        "release": "unhold",
+        "release": "unhold enqueue",
         "pause": "suspend freeze",
         "resume": "continue unpause thaw",
-        "set": "prioritize change modify update reschedule",
+        "set": "prioritize change modify update reschedule edit switch",
         "rerun": "retry restart requeue resubmit",
         "machines": "nodes workers hosts agents sinfo",
         "machine set": "parallel concurrency",
@@ -46,7 +47,8 @@ _COMMANDS: Final = {
         "schedule backfill": "backfill",
         "import cron": "crontab",
         "semaphore list": "semaphores",
-        "prune": "clean cleanup purge gc",
+        "semaphore set": "group",
+        "prune": "clean cleanup clear purge gc forget reset",
         "check": "doctor",
         "--version": "version",
         "--help": "help",
@@ -156,9 +158,13 @@ def list_other_options() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _suggest_command(name: str, context: click.Context) -> str:
     root, _, group = context.command_path.partition(" ")
-    for in_group, word, command in list_other_commands():
-        if (in_group, word) == (group, name):
-            return f"{root} {command}"
+    meant = [
+        f"{root} {command}"
+        for in_group, word, command in list_other_commands()
+        if (in_group, word) == (group, name)
+    ]
+    if meant:
+        return "` or `".join(meant)
     assert isinstance(context.command, click.Group)
     close = get_close_matches(name, context.command.list_commands(context), n=1)
     return f"{context.command_path} {close[0]}" if close else ""

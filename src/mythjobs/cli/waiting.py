@@ -261,9 +261,12 @@ def _count_held(retry: RetryWindow, batch: int) -> int:
 def format_held(job: Json, held: Json) -> str:
     """Return a message that `job` waits for the job `held` (usually itself), with the remedies."""
     number, reason = held["id"], get_reason(held)
-    text = f"job {number} is held: {reason}"
+    text = f"job {number} is held"
     if number != job["id"]:
-        text = f"job {job['id']} waits for job {number}, which is held: {reason}"
+        text = f"job {job['id']} waits for job {number}, which is held"
+    # The reason of a job that a user has held says that it is held, and the first remedy.
+    if not reason.startswith("held;"):
+        text += f": {reason}"
     return f"{text}. `mythjobs release {number}` runs it, `mythjobs cancel {number}` ends it"
 
 

@@ -219,6 +219,14 @@ def test_wait_continues_if_a_held_job_was_released_while_others_ran(
     assert done.out.endswith("job 7 succeeded (took 2.0 s)\n")
 
 
+def test_wait_gives_the_remedies_for_a_job_that_a_user_holds(call: Call, master: Master) -> None:
+    # Seen: "job 7 is held: held; release it with `mythjobs release`. `mythjobs release 7` runs it".
+    sentence = "held; release it with `mythjobs release`"
+    master.answers["GET jobs/7"] = job(hold=True, reason={"code": "held", "sentence": sentence})
+    remedies = "`mythjobs release 7` runs it, `mythjobs cancel 7` ends it"
+    assert call("wait", "7") == (67, "", f"mythjobs: job 7 is held. {remedies}\n")
+
+
 def test_wait_names_the_held_job_that_a_job_depends_on(call: Call, master: Master) -> None:
     waits = {"code": "dependency", "sentence": "waits for another job to end"}
     for number, on in ((9, 8), (8, 7)):

@@ -57,7 +57,11 @@ class _PatternFormat:
 
 
 class _FfmpegFormat:
-    """`Duration: 00:04:00.00` once, then lines with `time=00:01:12.34`; also `-progress` output."""
+    """`Duration: 00:04:00.00` of each input, then lines with `time=00:01:12.34`; also `-progress`
+    output. The longest input counts: others may be a logo or a cover picture."""
+
+    # Begins the list of the inputs, also that of the next ffmpeg that a script calls.
+    _FIRST_INPUT: Final = b"Input #0, "
 
     _DURATION: Final = re.compile(rb"Duration: (\d{1,6}):(\d\d):(\d\d(?:\.\d+)?)")
     _TIME: Final = re.compile(rb"time=(\d{1,6}):(\d\d):(\d\d(?:\.\d+)?)")
@@ -66,10 +70,10 @@ class _FfmpegFormat:
         self._duration_s = 0.0
 
     def parse(self, line: bytes, end: bytes) -> Reading | None:
-        # Only the first "Duration:" line counts, that of the first input. ffmpeg prints none for
-        # the output, and a second input is not longer.
-        if end and not self._duration_s and (found := self._DURATION.search(line)):
-            self._duration_s = _to_seconds(found)
+        if end and self._FIRST_INPUT in line:
+            self._duration_s = 0.0
+        if end and (found := self._DURATION.search(line)):  # ffmpeg prints none for an output
+            self._duration_s = max(self._duration_s, _to_seconds(found))
         found = self._TIME.search(line)
         if not found or not self._duration_s or not (end or found.end() < len(line)):
             return None

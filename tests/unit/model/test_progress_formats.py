@@ -18,6 +18,13 @@ from mythjobs.model.progress import PRESETS, ProgressReader
 from mythjobs.model.progress_formats import FORMATS, Reading, parse_number, parse_time_s
 from tests.support.cpu_time import cpu_limit
 
+TWO_INPUTS = b"""Input #0, matroska,webm, from 'a.mkv':
+  Duration: 00:00:04.00, start: 0.000000, bitrate: 64 kb/s
+Input #1, mp3, from 'b.mp3':
+  Duration: 00:00:20.00, start: 0.025057, bitrate: 64 kb/s
+Output #0, matroska, to 'c.mkv':
+"""
+ONE_INPUT = b"Input #0, mp3, from 'c.mp3':\n  Duration: 00:00:10.00, bitrate: 64 kb/s\n"
 RECORDINGS = Path(__file__).with_name("recordings")
 
 
@@ -94,12 +101,25 @@ def test_tasks_of_handbrake_are_parts_of_the_progress() -> None:
         ("ffmpeg", b"Duration: 00:00:10.00,\ntime=N/A speed=\r", None),
         ("ffmpeg", b"Duration: 00:00:10.00,\ntime=-00:00:01.00 \r", None),
         ("ffmpeg", b"Duration: 00:00:10.00,\nout_time=00:00:04.500000\nprogress=continue\n", 45.0),
+        # A picture or a short clip, then the sound.
+        ("ffmpeg", TWO_INPUTS + b"time=00:00:05.00 \r", 25.0),
+        # A script that calls ffmpeg again, for a shorter file.
+        (
+            "ffmpeg",
+            TWO_INPUTS + b"time=00:00:20.00 \r\n" + ONE_INPUT + b"time=00:00:05.00 \r",
+            50.0,
+        ),
+        ("ffmpeg", TWO_INPUTS + b"\n[info] " + ONE_INPUT + b"time=00:00:05.00 \r", 50.0),
         ("rsync", b"      1.023.456  42%    7.82MB/s    0:00:25  \r", 42.0),
         ("rsync", b"      210.92M  42%    7.82MB/s    0:00:25  \r", 42.0),
         # All bytes are sent, but rsync has still to look at files.
         ("rsync", b"  9 100% 7.8kB/s 0:00:01 (xfr#1, to-chk=25/100)\r", 75.0),
         ("rsync", b"  9  42% 7.8kB/s 0:00:01 (xfr#1, ir-chk=25/100)\r", 42.0),
+        # rsync before 3.1 (2013), and openrsync, which macOS has.
+        ("rsync", b"  9 100% 7.80KB/s 00:00:01 (xfer#1, to-check=25/100)\r", 75.0),
         ("tqdm", b"120it [00:02, 49it/s]\r", None),
+        ("tqdm", b"x: 42.7%|####2     | 42.7/100 [00:02<00:03]\r", 42.7),
+        ("tqdm", b"1042%|x|\r", None),
         ("percent", b"caf\xc3\xa9 42,5\xc2\xa0% fait\n", 42.5),
         ("percent", b"42\xe2\x80\xaf%\n", 42.0),
         ("percent", b"a,7%\n", 7.0),

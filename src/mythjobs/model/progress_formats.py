@@ -107,7 +107,8 @@ class _RsyncFormat:
 
     _REPORT: Final = re.compile(rb"\s*(\d[\d,.']*)([KMGTP]?) +(\d{1,3})% .*\d:\d\d:\d\d")
     # While rsync still reads directories it prints ir-chk, and the total is not yet known.
-    _CHECKED: Final = re.compile(rb"to-chk=(\d{1,12})/(\d{1,12})\)")
+    # openrsync, and rsync before 3.1, print to-check.
+    _CHECKED: Final = re.compile(rb"to-ch(?:ec)?k=(\d{1,12})/(\d{1,12})\)")
 
     def __init__(self) -> None:
         self._done_bytes = 0.0
@@ -147,7 +148,8 @@ class _TqdmFormat:
     the cursor up (CSI A).
     """
 
-    _BAR: Final = re.compile(rb"(\d{1,3})%\|")
+    # The percentage may have decimals: bar_format="{percentage:.1f}%|{bar}|".
+    _BAR: Final = re.compile(_START + rb"(" + _NUMBER + rb")%\|")
 
     def __init__(self) -> None:
         self._is_nested = False
@@ -157,7 +159,8 @@ class _TqdmFormat:
         if end.endswith(b"A") or (self._is_nested and not end):
             return None
         found = self._BAR.search(line)
-        return Reading(_clamp(float(found[1]))) if found else None
+        percent = parse_number(found[1].decode()) if found else None
+        return None if percent is None or percent > 100 else Reading(_clamp(percent))
 
 
 class _PercentFormat:

@@ -177,6 +177,15 @@ def test_a_drop_in_resets_a_list_and_a_mask_hides_a_timer(tree: MachineTree) -> 
     assert "masked" in found["fstrim.timer"].reasons[0]
 
 
+def test_a_delay_that_no_schedule_can_have_needs_a_decision(tree: MachineTree) -> None:
+    drop_in = "/etc/systemd/system/apt-daily.timer.d/x.conf"
+    for delay in ("infinity", "2y"):
+        tree.write(drop_in, f"[Timer]\nRandomizedDelaySec={delay}\n")
+        found = plan(tree)["apt-daily.timer"]
+        assert found.mark is DECIDE
+        assert found.reasons[0].startswith(f"RandomizedDelaySec={delay} is longer than 366d")
+
+
 def test_timers_of_a_users_manager(tree: MachineTree) -> None:
     tree.write("/etc/passwd", f"{ME}:x:1:1::/home/me:/bin/sh\n")
     units = "/home/me/.config/systemd/user"

@@ -17,7 +17,8 @@ _UNITS: Final = {
     **dict.fromkeys(("months", "month", "M"), 2629800.0),
     **dict.fromkeys(("years", "year", "y"), 31557600.0),
 }
-_PART: Final = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Zμµ]*)\s*")
+# A point is followed by digits, and no number by a second point.
+_PART: Final = re.compile(r"\s*\+?([0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?![0-9.])\s*([a-zA-Zμµ]*)\s*")
 
 
 def parse_time_span(text: str) -> float:

@@ -120,6 +120,8 @@ def _translate_triggers(given: Timer, facts: ImportFacts) -> tuple[Table, list[s
         raise ValueError("it has no time at which it elapses")
     delay = timer.value("Timer", "RandomizedDelaySec")
     delay_s = parse_time_span(delay) if delay else 0.0
+    if delay_s > _LONGEST_EVERY_S:
+        raise ValueError(f"RandomizedDelaySec={delay} is longer than 366d, the longest spread")
     if delay_s:
         when["spread"] = format_duration(delay_s)
         if timer.flag("Timer", "FixedRandomDelay"):

@@ -12,11 +12,16 @@ from mythjobs.mythtv.parameters import OPEN_END
 Ranges = tuple[tuple[int, int], ...]
 
 _FRAMES: Final = re.compile(r"(\d{0,8})-(\d{0,8})")
-_EDL: Final = re.compile(r"(\d+(?:\.\d*)?)\s+(\d+(?:\.\d*)?)(?:\s+([0-9]))?")
-_COMSKIP_HEADER: Final = re.compile(r"FILE PROCESSING COMPLETE\s+(\d+) FRAMES AT\s+(\d+)")
-_COMSKIP_RANGE: Final = re.compile(r"(\d+)\s+(\d+)")
+# Seconds, minutes and seconds, or hours too; `#` begins a number of frames.
+_POINT: Final = r"(#\d{1,9}|(?:\d{1,4}:){0,2}\d{1,9}(?:\.\d*)?)"
+_EDL: Final = re.compile(rf"{_POINT}\s+{_POINT}(?:\s+([0-9]))?")
+_EDL_COMMENT: Final = "##"
+# comskip's first versions wrote no more. Others add the number of frames and their rate.
+_COMSKIP_HEADER: Final = "FILE PROCESSING COMPLETE"
+_COMSKIP_RANGE: Final = re.compile(r"(\d{1,9})\s+(\d{1,9})")
 # Types of an edit list (MPlayer, Kodi): cut and commercial break; 1 is mute, 2 is a scene.
 _SKIPPED: Final = ("", "0", "3")
+_SCENE: Final = "2"
 
 
 def parse_frames(text: str) -> Ranges:
@@ -31,9 +36,10 @@ def parse_frames(text: str) -> Ranges:
 
 
 def parse_edl(text: str, fps: float) -> Ranges:
-    """Parse an edit list: a range in seconds and its type in each line. Raises BadRequest.
+    """Parse an edit list: a range and its type in each line. Raises BadRequest.
 
-    Ranges of other types than cut (0) and commercial (3) are left out.
+    Ranges of other types than cut (0) and commercial (3) are left out, and so are comments and
+    scene markers, which have one time: `12.5 2`.
     """
     if fps <= 0:
         raise BadRequest(
@@ -42,20 +48,32 @@ def parse_edl(text: str, fps: float) -> Ranges:
         )
     found = []
     for number, line in _lines(text):
+        if line.startswith(_EDL_COMMENT):
+            continue
         match = _EDL.fullmatch(line)
         if match is None:
             raise BadRequest(
                 f'line {number} of the edit list, "{line:.40}", is not like 10.5 60.0 3'
             )
-        if (match[3] or "") in _SKIPPED:
-            found.append((round(float(match[1]) * fps), round(float(match[2]) * fps)))
+        is_marker = match[3] is None and match[2] == _SCENE
+        if (match[3] or "") in _SKIPPED and not is_marker:
+            found.append((_to_frame(match[1], fps), _to_frame(match[2], fps)))
     return normalize(found)
+
+
+def _to_frame(point: str, fps: float) -> int:
+    if point.startswith("#"):
+        return int(point[1:])
+    seconds = 0.0
+    for part in point.split(":"):
+        seconds = 60 * seconds + float(part)
+    return round(seconds * fps)
 
 
 def parse_comskip(text: str) -> Ranges:
     """Parse comskip's .txt file: ranges in frames below a header. Raises BadRequest."""
     lines = list(_lines(text))
-    if not lines or not _COMSKIP_HEADER.match(lines[0][1]):
+    if not lines or not lines[0][1].startswith(_COMSKIP_HEADER):
         raise BadRequest(
             'it does not begin with "FILE PROCESSING COMPLETE", as the .txt file of comskip does '
             "(output_default = 1 in comskip.ini)"

@@ -164,3 +164,35 @@ for number in range(12):
 print(*sorted(kinds))
 """
     assert run_cases(script, tmp_path) == ["Exited", "NotStarted"]
+
+
+@pytest.mark.parametrize("keep", ["(4 * 2**20, 12 * 2**20)", "ALL", "(100, 0)", "(0, 100)"])
+def test_much_output_without_a_free_descriptor_is_dropped(keep: str, tmp_path: Path) -> None:
+    """The program never ended, and reading its output raised OSError."""
+    script = f"""
+text = "read x; yes a | head -c 40000; yes x | head -c 300000; exit 7"
+process = MythSystem.shell(text, stdin=PIPE, keep={keep}).start()
+process.pid
+held = []
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+try:
+    while True:
+        held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+process.stdin.write(bytes([10]))
+print(process.wait(20))
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+output = process.stdout
+data = output.read()
+print(output.written_bytes, output.written_bytes - output.dropped_bytes == len(data))
+print(data == output.head() + output.tail(), data == b"".join(output))
+print(len(data) <= 128 * 1024, set(data[-100:].split()) <= {{b"x"}} or {keep} == (100, 0))
+"""
+    assert output_of(script).splitlines() == [
+        "Exited(code=7)",
+        "340000 True",
+        "True True",
+        "True True",
+    ]

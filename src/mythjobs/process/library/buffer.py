@@ -35,7 +35,10 @@ class Buffer:
         self._head_bytes = head_bytes
         self._tail_bytes = tail_bytes
         self._memory: bytearray | None = bytearray()
+        # The file that replaces `_memory`; -1 if none could be created. Then `_substitute` has the
+        # bytes that the file would have.
         self._fd = -1
+        self._substitute = bytearray()
         self._head_size = 0
         # Offset in the stream at which the ring buffer's content may begin, as bytes before are in
         # the head or lost; None while the head is not full.
@@ -121,9 +124,10 @@ class Buffer:
             self._fd = move_above_streams(_open_unnamed_file())
         except OSError:
             # No file can be created: keep the head at its present size and a small tail in memory.
-            self._fd = move_above_streams(os.memfd_create("output", os.MFD_CLOEXEC))
+            kept = _MEMORY_BYTES if self._tail_bytes is None else self._tail_bytes
+            self._tail_bytes = min(_MEMORY_BYTES, kept)
             self._head_bytes = len(memory)
-            self._tail_bytes = min(_MEMORY_BYTES, self._tail_bytes or _MEMORY_BYTES)
+            self._substitute = bytearray(self._head_bytes + self._tail_bytes)
         self._head_size = self._write_at(memoryview(memory), 0)
 
     def _write_tail(self, offset: int, data: memoryview) -> None:
@@ -146,6 +150,9 @@ class Buffer:
             self._tail_start = self._written
 
     def _write_at(self, data: memoryview, position: int) -> int:
+        if self._fd < 0:
+            self._substitute[position : position + len(data)] = data
+            return len(data)
         done = 0
         try:
             while done < len(data):
@@ -287,14 +294,19 @@ class Buffer:
         if self._memory is not None:
             return offset, bytes(self._memory[offset : offset + size])
         if offset < self._head_size:
-            return offset, os.pread(self._fd, min(size, self._head_size - offset), offset)
+            return offset, self._read_at(min(size, self._head_size - offset), offset)
         offset = max(offset, self._written - self._tail_size())
         size = min(size, self._written - offset)
         if size <= 0 or not self._tail_bytes:
             return self._written, b""
         position = offset % self._tail_bytes
         size = min(size, self._tail_bytes - position)
-        return offset, os.pread(self._fd, size, self._head_bytes + position)
+        return offset, self._read_at(size, self._head_bytes + position)
+
+    def _read_at(self, size: int, position: int) -> bytes:
+        if self._fd < 0:
+            return bytes(self._substitute[position : position + size])
+        return os.pread(self._fd, size, position)
 
     def __del__(self) -> None:
         if self._fd >= 0:

@@ -121,41 +121,69 @@ def parse_past_ms(text: str, now_ms: int) -> int:
 
 
 def _parse_past_ms(text: str, now_ms: int) -> float:
-    today = _to_local(now_ms).date()
     if text in _DAYS_AGO:
-        return _to_ms(today - timedelta(days=_DAYS_AGO[text]), time.min)
+        return _to_ms(datetime.combine(_shift_day(now_ms, -_DAYS_AGO[text]), time.min))
     if ":" in text and len(text) <= 5:
-        clock = datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 (local)
-        at_ms = _to_ms(today, clock)
-        return at_ms if at_ms <= now_ms else _to_ms(today - timedelta(days=1), clock)
+        return max(each for each in _list_shown(text, now_ms) if each <= now_ms)
     if "-" in text[1:]:
-        return datetime.fromisoformat(text).astimezone().timestamp() * 1000
+        return _parse_date_ms(text)
     return now_ms - parse_duration(text.removeprefix("-")) * 1000
-
-
-def _to_ms(day: date, clock: time) -> float:
-    return datetime.combine(day, clock).astimezone().timestamp() * 1000
 
 
 def _parse_ms(text: str, now_ms: int) -> float:
     if text.startswith("+"):
         return now_ms + parse_duration(text[1:]) * 1000
-    now = _to_local(now_ms)
     try:
         if len(text) <= 5:
-            clock = datetime.strptime(text, "%H:%M")  # noqa: DTZ007 (converted below)
-            at = now.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
-            at = at if at > now else at + timedelta(days=1)
-        else:
-            at = datetime.fromisoformat(text)
-        # Convert with the UTC offset of that day, which differs from today's after a change to or
-        # from summer time.
-        at = at.replace(tzinfo=None).astimezone() if len(text) <= 5 else at.astimezone()
-        return at.timestamp() * 1000
+            return min(each for each in _list_shown(text, now_ms) if each > now_ms)
+        return _parse_date_ms(text)
     except (ValueError, OverflowError):
         raise ValueError(
             f'"{text}" is not a time; write it like "+2h", "22:00" or "2026-11-03 22:00"'
         ) from None
+
+
+def _parse_date_ms(text: str) -> float:
+    at = datetime.fromisoformat(text)
+    return _to_ms(at) if at.tzinfo is None else at.timestamp() * 1000
+
+
+def _list_shown(text: str, now_ms: int) -> list[float]:
+    """Return the instants (ms) around the present at which clocks show a time like `22:00`.
+
+    A day on which clocks are set has it twice or not at all, so the days around are listed too.
+    """
+    clock = datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 (local)
+    days = [_shift_day(now_ms, number) for number in range(-3, 4)]
+    return [at_ms for day in days for at_ms in _find_instants(datetime.combine(day, clock))]
+
+
+def _find_instants(local: datetime) -> list[float]:
+    """Return the instants (ms) at which clocks show a local time: one; two, in order, if they are
+    set back then; none if they skip it."""
+    found = {local.replace(fold=fold).astimezone() for fold in (0, 1)}
+    return sorted(each.timestamp() * 1000 for each in found if each.replace(tzinfo=None) == local)
+
+
+def _to_ms(local: datetime) -> float:
+    """Return the instant (ms) of a local time: the first of two; for a time that clocks skip, the
+    first instant after the gap, as in schedules."""
+    shown = _find_instants(local)
+    if shown:
+        return shown[0]
+    # The two readings of such a time lie before and after the change of the clocks.
+    low, *_, high = sorted(int(local.replace(fold=fold).timestamp()) for fold in (0, 1))
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _to_local(middle * 1000).utcoffset() == _to_local(low * 1000).utcoffset():
+            low = middle
+        else:
+            high = middle
+    return high * 1000
+
+
+def _shift_day(now_ms: int, days: int) -> date:
+    return _to_local(now_ms).date() + timedelta(days=days)
 
 
 def _to_local(at_ms: int) -> datetime:

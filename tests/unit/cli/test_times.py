@@ -91,6 +91,45 @@ def test_the_last_clock_time_counts_after_a_change_of_the_clocks() -> None:
     assert parse_past_ms("19:00", now) == utc(2026, 10, 25, 18, 0)
 
 
+# Clocks in Berlin skip 2:00 to 3:00 on 29 March 2026, at 1:00 UTC, and show 2:00 to 3:00 twice on
+# 25 October, until 1:00 UTC and after it.
+@pytest.mark.parametrize(
+    "text, now, at",
+    [
+        ("02:30", utc(2026, 3, 28, 23, 0), utc(2026, 3, 30, 0, 30)),
+        ("03:00", utc(2026, 3, 28, 23, 0), utc(2026, 3, 29, 1, 0)),
+        ("02:30", utc(2026, 10, 25, 0, 0), utc(2026, 10, 25, 0, 30)),
+        ("02:30", utc(2026, 10, 25, 0, 30), utc(2026, 10, 25, 1, 30)),
+        ("02:30", utc(2026, 10, 25, 1, 30), utc(2026, 10, 26, 1, 30)),
+        ("2026-03-29 02:30", NOW, utc(2026, 3, 29, 1, 0)),
+        ("2026-10-25 02:30", NOW, utc(2026, 10, 25, 0, 30)),
+    ],
+)
+def test_a_clock_time_is_the_next_that_clocks_show(text: str, now: int, at: int) -> None:
+    assert parse_instant_ms(text, now) == at
+
+
+@pytest.mark.parametrize(
+    "text, now, at",
+    [
+        ("02:30", utc(2026, 3, 29, 6, 0), utc(2026, 3, 28, 1, 30)),
+        ("02:30", utc(2026, 10, 25, 6, 0), utc(2026, 10, 25, 1, 30)),
+        ("02:30", utc(2026, 10, 25, 1, 29), utc(2026, 10, 25, 0, 30)),
+        ("2026-03-29 02:30", NOW, utc(2026, 3, 29, 1, 0)),
+    ],
+)
+def test_a_clock_time_in_the_past_is_the_last_that_clocks_showed(
+    text: str, now: int, at: int
+) -> None:
+    assert parse_past_ms(text, now) == at
+
+
+def test_today_begins_after_a_midnight_that_clocks_skip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Africa/Cairo")
+    time.tzset()
+    assert parse_past_ms("today", utc(2026, 4, 24, 9, 0)) == utc(2026, 4, 23, 22, 0)
+
+
 @pytest.mark.parametrize(
     "text", ["", "soon", "25:00", "-", "7", "+2h", "2026-13-01 00:00", "1:2:3"]
 )

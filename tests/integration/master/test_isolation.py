@@ -184,7 +184,7 @@ def test_a_job_whose_grant_cannot_be_made_is_held_and_its_class_runs(
         tx.cursor.execute(f"SELECT hold, reason FROM job WHERE job_id = {bad}")
         hold, reason = tx.cursor.fetchone()
     assert hold == 1
-    assert "the master failed to start it (JSONDecodeError" in reason
+    assert "the master failed to start it (DecodeError" in reason
     queue.assert_sound()
 
 

@@ -109,3 +109,22 @@ def test_submitted_jobs_that_start_at_once_are_inserted_as_leased(master: Harnes
     assert [each.job for each in master.received(m.Grant)] == [1, 2, 3]
     assert [master.state(each) for each in (2, 3, 4)] == ["leased", "leased", "queued"]
     assert not [each for each in executed if each.startswith("UPDATE job")]
+
+
+def test_terms_of_grants_follow_machines_and_policies(master: Harness) -> None:
+    def next_grants() -> list[m.Grant]:
+        for _ in range(2):
+            master.submit(prefer="attic")
+        return master.received(m.Grant)
+
+    master.join("attic", 20)
+    master.define()
+    assert [each.silence for each in next_grants()] == ["keep", "keep"]
+    cellar = master.join("cellar")
+    assert [each.silence for each in next_grants()] == ["rerun", "rerun"]
+    _edit(master, limits={"wall": "1h"})
+    assert [each.run.wall_s for each in next_grants()] == [3600.0, 3600.0]
+    master.disconnect(cellar)
+    assert [each.silence for each in next_grants()] == ["rerun", "rerun"]
+    master.request(requests.RevokeMachine("cellar"))
+    assert [each.silence for each in next_grants()] == ["keep", "keep"]

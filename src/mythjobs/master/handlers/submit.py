@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 import msgspec
@@ -224,7 +223,7 @@ def encode_job_arguments(
     values = check_arguments(command, given)
     if subject is None and command.subject:
         subject = parse_template(command.subject).fill(values)
-    return json.dumps(values, ensure_ascii=False), _check_subject(subject)
+    return msgspec.json.encode(values).decode(), _check_subject(subject)
 
 
 def _check_subject(subject: str | None) -> str | None:

@@ -8,6 +8,9 @@ from typing import Final, NamedTuple
 from mythjobs.master.catalog import JobClass
 from mythjobs.master.machine import Machine
 from mythjobs.master.state import MasterState
+from mythjobs.model.limits import Limits
+from mythjobs.model.window import Hours
+from mythjobs.protocol.run_spec import RunSpec
 from mythjobs.scheduler.capacity import MachineCapacity
 from mythjobs.scheduler.eligibility import MachineFacts, MachineFit, compute_fit
 from mythjobs.scheduler.settings import combine_settings
@@ -24,8 +27,21 @@ class MeasuredMachine(NamedTuple):
     facts: MachineFacts
 
 
+class GrantTerms(NamedTuple):
+    """Terms on which one machine gets jobs of one class.
+
+    run: how to execute the jobs, without fields that differ from job to job, such as argv.
+    """
+
+    hours: Hours | None
+    limits: Limits
+    silence: str
+    lease_s: float | None
+    run: RunSpec
+
+
 class FitCache:
-    """Caches the fit of each job class on each machine.
+    """Caches the fit of each job class on each machine, and the terms of its grants.
 
     The fits follow from the master's state and the job classes alone, so a turn needs no draft of
     this cache. Cleared when a turn is rolled back, which may have inserted job classes.
@@ -37,6 +53,8 @@ class FitCache:
         self._seen: dict[int, Machine] = {}
         self._snapshots: dict[int, tuple[object, ...]] = {}
         self._fits: dict[int, dict[int, MachineFit]] = {}  # by machine id, then class id
+        # By machine id and class id. The terms depend on whether other machines are eligible, too.
+        self._terms: dict[tuple[int, int], GrantTerms] = {}
         self._versions = itertools.count(1)
         self._version = 0
         self.windows = WindowStateCache()
@@ -47,6 +65,7 @@ class FitCache:
         self._seen.clear()
         self._snapshots.clear()
         self._fits.clear()
+        self._terms.clear()
         self._measured.clear()
         self.windows.clear()
 
@@ -64,8 +83,18 @@ class FitCache:
                 self._snapshots[machine_id] = snapshot
                 changed.add(machine_id)
         if changed:
+            self._terms.clear()
             self._version = next(self._versions)
         return (self._version, state.placement.disabled), changed
+
+    def find_terms(self, machine: Machine, job_class: JobClass) -> GrantTerms | None:
+        """Return the terms of a job class on a machine that were added since a policy changed."""
+        return self._terms.get((machine.machine_id, job_class.class_id))
+
+    def add_terms(self, machine: Machine, job_class: JobClass, terms: GrantTerms) -> None:
+        if len(self._terms) >= _MAX_CLASSES:
+            self._terms.clear()
+        self._terms[machine.machine_id, job_class.class_id] = terms
 
     def find_measured(self, machine: Machine) -> MeasuredMachine | None:
         """Return what was measured of a machine, None if it has changed since."""

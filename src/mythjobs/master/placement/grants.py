@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -15,12 +14,12 @@ from mythjobs.master.catalog import JobClass
 from mythjobs.master.isolation import Unit
 from mythjobs.master.machine import LiveAttempt, Machine
 from mythjobs.master.metrics.observation import JobWait
+from mythjobs.master.placement.fit_cache import GrantTerms
 from mythjobs.master.turn_context import TurnContext
 from mythjobs.model.arguments import fill_argv, fill_stdin, parameter_environment
 from mythjobs.model.bounds import Bounds
 from mythjobs.model.command import RUN, Command
 from mythjobs.model.life import JobState
-from mythjobs.model.limits import Limits
 from mythjobs.model.path_map import translate_path
 from mythjobs.model.units import MAX_DURATION_S
 from mythjobs.model.window import Hours
@@ -32,27 +31,24 @@ from mythjobs.scheduler.eligibility import EffectiveSettings, may_ever_run
 from mythjobs.scheduler.silence_policy import choose_lease_terms
 from mythjobs.store.writes import job_state, jobs, readiness
 
+_decode_arguments: Final = msgspec.json.Decoder(dict[str, str]).decode
 _NO_PATHS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class GrantTerms(NamedTuple):
-    """Terms on which one machine gets jobs of one class.
-
-    run: how to execute the jobs, without fields that differ from job to job, such as argv.
-    """
-
-    machine: Machine
-    hours: Hours | None
-    limits: Limits
-    silence: str
-    lease_s: float | None
-    run: RunSpec
-
-
-def build_terms(
+def find_terms(
     turn: TurnContext, machine: Machine, job_class: JobClass, settings: EffectiveSettings
 ) -> GrantTerms:
     """Return the terms on which a machine gets jobs of a class."""
+    known = turn.fits.find_terms(machine, job_class)
+    if known is None:
+        known = _build_terms(turn, machine, job_class, settings)
+        turn.fits.add_terms(machine, job_class, known)
+    return known
+
+
+def _build_terms(
+    turn: TurnContext, machine: Machine, job_class: JobClass, settings: EffectiveSettings
+) -> GrantTerms:
     command = job_class.command
     silence, lease_s = choose_lease_terms(
         command.silence,
@@ -63,7 +59,7 @@ def build_terms(
     )
     bounds = settings.bounds
     run = build_common_run(command, bounds, machine.capabilities)
-    return GrantTerms(machine, settings.hours, bounds.limits(), silence, lease_s, run)
+    return GrantTerms(settings.hours, bounds.limits(), silence, lease_s, run)
 
 
 def _count_eligible(turn: TurnContext, job_class: JobClass) -> int:
@@ -75,16 +71,17 @@ def _count_eligible(turn: TurnContext, job_class: JobClass) -> int:
     return sum(1 for _ in islice(eligible, 2))
 
 
-def lease_jobs(turn: TurnContext, terms: dict[int, GrantTerms]) -> set[int]:
-    """Lease and grant jobs on the given terms (by job id). Return the ids of the leased jobs.
+def lease_jobs(turn: TurnContext, chosen: dict[int, tuple[Machine, GrantTerms]]) -> set[int]:
+    """Lease and grant jobs, by id, to machines on the given terms. Return the ids of the leased
+    jobs.
 
     A job that is not ready any more, say because it was cancelled, is not leased.
     """
     placed = {
         job_id: job_state.Placement(
-            job_id, each.machine.machine_id, each.machine.boot_id, each.silence, each.lease_s
+            job_id, machine.machine_id, machine.boot_id, terms.silence, terms.lease_s
         )
-        for job_id, each in terms.items()
+        for job_id, (machine, terms) in chosen.items()
     }
     before, at_ms = turn.working_on, turn.now.wall_ms
     new = turn.take_new_jobs(placed)
@@ -101,13 +98,14 @@ def lease_jobs(turn: TurnContext, terms: dict[int, GrantTerms]) -> set[int]:
         ]
     for each in leased:
         turn.working_on = Unit("grant", each.job_id)
-        _grant(turn, each, terms[each.job_id])
+        _grant(turn, each, *chosen[each.job_id])
     turn.working_on = before
     return {each.job_id for each in leased}
 
 
-def _grant(turn: TurnContext, leased: job_state.LeasedJob, terms: GrantTerms) -> None:
-    machine = terms.machine
+def _grant(
+    turn: TurnContext, leased: job_state.LeasedJob, machine: Machine, terms: GrantTerms
+) -> None:
     live = LiveAttempt(
         leased.n,
         leased.class_id,
@@ -130,7 +128,7 @@ def _grant(turn: TurnContext, leased: job_state.LeasedJob, terms: GrantTerms) ->
     if leased.subject is not None:
         turn.changed_subjects.add(leased.subject)
     turn.placed[leased.job_id] = machine.name
-    _send_grant(turn, terms, leased.job_id, live, leased.arguments)
+    _send_grant(turn, machine, terms, leased.job_id, live, leased.arguments)
 
 
 def resend_grants(turn: TurnContext) -> None:
@@ -146,11 +144,11 @@ def resend_grants(turn: TurnContext) -> None:
             continue
         job_class = turn.catalog.job_class(turn.tx, live.class_id)
         settings = turn.fits.fit(turn.state, machine, job_class).settings
-        terms = build_terms(turn, machine, job_class, settings)
+        terms = find_terms(turn, machine, job_class, settings)
         live = live.with_grant(machine.last_grant_no + 1, turn.now.steady_ms)
         live = replace(live, sent_hours=terms.hours, sent_limits=terms.limits)
         turn.state.add_attempt(machine_id, job_id, live)
-        _send_grant(turn, terms, job_id, live, row["arguments"])
+        _send_grant(turn, machine, terms, job_id, live, row["arguments"])
     turn.regrants.clear()
     turn.working_on = None
 
@@ -213,9 +211,13 @@ def _build_limits_changed(
 
 
 def _send_grant(
-    turn: TurnContext, terms: GrantTerms, job_id: int, live: LiveAttempt, arguments: str
+    turn: TurnContext,
+    machine: Machine,
+    terms: GrantTerms,
+    job_id: int,
+    live: LiveAttempt,
+    arguments: str,
 ) -> None:
-    machine = terms.machine
     machine.last_grant_no += 1
     command = turn.catalog.job_class(turn.tx, live.class_id).command
     turn.send(
@@ -313,7 +315,7 @@ def build_run(
             wall_s=min(walls, default=None),
             paths=[] if tells_paths else None,
         )
-    values: dict[str, str] = json.loads(arguments)
+    values = _decode_arguments(arguments)
     if paths:
         for name in command.path_names:
             if values.get(name):

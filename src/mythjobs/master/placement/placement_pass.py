@@ -12,8 +12,7 @@ from mythjobs.master.isolation import Unit, describe_error, describe_set_aside
 from mythjobs.master.machine import Machine
 from mythjobs.master.placement import grants
 from mythjobs.master.placement.cache import MAX_NEXT_JOBS, NextJobs
-from mythjobs.master.placement.fit_cache import MeasuredMachine
-from mythjobs.master.placement.grants import GrantTerms
+from mythjobs.master.placement.fit_cache import GrantTerms, MeasuredMachine
 from mythjobs.master.placement.hidden_jobs import HiddenJobs
 from mythjobs.master.placement.visibility import are_paths_limited
 from mythjobs.master.state import MasterState
@@ -184,9 +183,9 @@ def _choose(
     return choices
 
 
-def _find_terms(turn: TurnContext, choices: list[Choice]) -> dict[int, GrantTerms]:
-    """Return the terms of each chosen job, by job id; computed once for a class and machine."""
-    known: dict[tuple[int, int], GrantTerms] = {}
+def _find_terms(turn: TurnContext, choices: list[Choice]) -> dict[int, tuple[Machine, GrantTerms]]:
+    """Return machine and terms of each chosen job, by job id."""
+    known: dict[tuple[int, int], tuple[Machine, GrantTerms]] = {}
     found = {}
     before = turn.working_on
     for job, machine_id, settings in choices:
@@ -195,7 +194,7 @@ def _find_terms(turn: TurnContext, choices: list[Choice]) -> dict[int, GrantTerm
             turn.working_on = Unit("class", job.class_id)
             machine = turn.state.open_machine(machine_id)
             job_class = turn.catalog.job_class(turn.tx, job.class_id)
-            terms = grants.build_terms(turn, machine, job_class, settings)
+            terms = machine, grants.find_terms(turn, machine, job_class, settings)
             known[job.class_id, machine_id] = terms
         found[job.job_id] = terms
     turn.working_on = before

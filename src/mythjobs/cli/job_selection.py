@@ -16,6 +16,8 @@ from mythjobs.errors import BadRequest
 from mythjobs.model.life import JobState
 
 _EXIT_REFUSED: Final = 2
+# Most ranges of ids of new jobs that are printed; the JSON output has all.
+_MAX_SHOWN_RANGES: Final = 10
 LIVE: Final = ("leased", "running")
 OPEN: Final = ("queued", *LIVE)
 _LABELS: Final = {"queued": "queued", "leased": "starting"}
@@ -142,7 +144,8 @@ def _apply_to_filter(
         terminal.print_json(done)
     else:
         jobs = "1 job" if done["done"] == 1 else f"{done['done'] or 'no'} jobs"
-        terminal.print_line(f"{jobs} {action.past}")
+        new = _format_new_ids(done.get("new_ids", []))
+        terminal.print_line(f"{jobs} {action.past}{new}")
         if unchanged := done.get("unchanged", 0):  # a master of an older version does not send it
             was = "1 job was" if unchanged == 1 else f"{unchanged} jobs were"
             terminal.print_line(f"{was} so already")
@@ -151,6 +154,16 @@ def _apply_to_filter(
     if done["refused"] > len(done["errors"]):
         terminal.print_message(f"refused for {done['refused'] - len(done['errors'])} more jobs")
     return _EXIT_REFUSED if done["refused"] else 0
+
+
+def _format_new_ids(ranges: list[tuple[int, int]]) -> str:
+    """Return the ids of the new jobs, as `wait` takes them: `: 15-17,20`."""
+    if not ranges:
+        return ""
+    shown = ranges[:_MAX_SHOWN_RANGES]
+    text = ",".join(f"{first}-{last}" if first != last else f"{first}" for first, last in shown)
+    more = sum(last - first + 1 for first, last in ranges[_MAX_SHOWN_RANGES:])
+    return f": {text} and {more} more" if more else f": {text}"
 
 
 def _format_question(action: JobAction, counts: Json, selected: dict[str, int]) -> str:

@@ -320,9 +320,9 @@ class StatesType(click.ParamType[tuple[str, ...]]):
         states = tuple(each.strip() for each in value.split(","))
         for state in states:
             if state not in tuple(JobState):
-                self.fail(
-                    f'"{state}" is not a state; states are {", ".join(JobState)}', param, context
-                )
+                from mythjobs.cli.other_names import describe_unknown_state
+
+                self.fail(describe_unknown_state(state), param, context)
         return states
 
     def shell_complete(

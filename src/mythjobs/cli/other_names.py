@@ -1,5 +1,5 @@
-"""Suggestions for commands and options that do not exist: names that other queues, batch systems,
-systemd and shells have for those that do, and similar names."""
+"""Suggestions for commands, options and states that do not exist: names that other queues, batch
+systems, systemd and shells have for those that do, and similar names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from typing import Final
 
 import click
+
+from mythjobs.model.life import JobState
 
 # The command for each of these words, or commands if programs differ; the words may follow the name
 # of a group, as `machine list`.
@@ -118,6 +120,24 @@ _OPTIONS: Final = {
     ("--jobs",): "--parallel --concurrency --slots --workers",
     ("--yes",): "--force --assume-yes --no-confirm",
 }  # fmt: skip
+
+# What other programs call the states of jobs.
+_STATES: Final = {
+    JobState.QUEUED: "pending waiting ready new",
+    JobState.RUNNING: "active started executing",
+    JobState.SUCCEEDED: "completed finished success successful done ok",
+    JobState.FAILED: "error errored failure",
+    JobState.CANCELLED: "canceled killed aborted",
+}
+
+
+def describe_unknown_state(name: str) -> str:
+    """Return a message with the states that exist, and the one that is meant."""
+    if name == "held":
+        return f'"{name}" is not a state; held jobs are queued, `mythjobs jobs --held` lists them'
+    meant = next((state for state, others in _STATES.items() if name in others.split()), "")
+    hint = f' (did you mean "{meant}"?)' if meant else ""
+    return f'"{name}" is not a state{hint}; states are {", ".join(JobState)}'
 
 
 def suggest(error: click.ClickException) -> str:

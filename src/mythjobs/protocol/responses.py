@@ -275,13 +275,15 @@ class ActionResults(TypedDict):
 
 
 class MatchingActionResult(TypedDict):
-    """unchanged: jobs on which the act had its effect before."""
+    """unchanged: jobs on which the act had its effect before. new_ids: of rerun, the ranges
+    (first, last) of the ids of the new jobs."""
 
     act: str
     done: int
     unchanged: int
     refused: int
     errors: list[str]
+    new_ids: list[tuple[int, int]]
 
 
 class SubmittedBatch(TypedDict):

@@ -294,6 +294,17 @@ def test_refusals_of_a_filter_are_printed_and_counted(call: Call, master: Master
     )
 
 
+def test_a_rerun_of_a_filter_names_the_new_jobs(call: Call, master: Master) -> None:
+    # Seen: nothing told which jobs to wait for.
+    by_filter(master, "rerun", done=4, new_ids=[[15, 17], [20, 20]])
+    done = call("rerun", "--batch", "3", "--yes")
+    assert done == (0, "4 jobs submitted again: 15-17,20\n", "")
+    many = [[number, number] for number in range(1, 41, 2)]
+    by_filter(master, "rerun", done=20, new_ids=many)
+    done = call("rerun", "--batch", "3", "--yes")
+    assert done.out == "20 jobs submitted again: 1,3,5,7,9,11,13,15,17,19 and 10 more\n"
+
+
 def test_an_empty_filter_needs_no_confirmation(call: Call, master: Master) -> None:
     by_filter(master, "rerun")
     assert (

@@ -54,6 +54,30 @@ def test_a_list_of_jobs_shows_how_long_a_job_has_run(call: Call, master: Master)
     assert re.search(r"  running on attic for 5 min \d+ s: pass 2$", shown)
 
 
+def test_held_jobs_are_listed(call: Call, master: Master) -> None:
+    master.answers["GET jobs"] = {"jobs": [job()], "next": None}
+    assert call("jobs", "--held", "--command", "thumbnail").code == 0
+    assert master.requests[0].query == {"command": "thumbnail", "held": "true", "limit": "100"}
+    # An older master, which refuses unknown fields, must not be asked in vain for other lists.
+    assert call("jobs").code == 0
+    assert master.requests[1].query == {"limit": "100"}
+
+
+@pytest.mark.parametrize(
+    "name, meant",
+    [
+        ("held", '"held" is not a state; held jobs are queued, `mythjobs jobs --held` lists them'),
+        ("pending", '"pending" is not a state (did you mean "queued"?); states are queued, '),
+        ("queued,completed", '"completed" is not a state (did you mean "succeeded"?); states'),
+    ],
+)
+def test_states_of_other_programs_are_answered_with_those_that_are_meant(
+    call: Call, name: str, meant: str
+) -> None:
+    done = call("jobs", "--state", name)
+    assert (done.code, meant in done.err) == (2, True), done.err
+
+
 def test_jobs_of_a_batch_that_does_not_exist_are_an_error(call: Call, master: Master) -> None:
     master.answers["GET jobs"] = error(404, "no_such_job", "there is no batch 9")
     assert call("jobs", "--batch", "9") == (2, "", "mythjobs: there is no batch 9\n")
@@ -105,6 +129,6 @@ def test_an_ad_hoc_job_is_listed_by_its_program(call: Call, master: Master) -> N
 
 
 def test_an_unknown_state_is_refused(call: Call) -> None:
-    done = call("jobs", "--state", "done")
+    done = call("jobs", "--state", "lost")
     assert done.code == 2
-    assert '"done" is not a state; states are queued, leased, running' in done.err
+    assert '"lost" is not a state; states are queued, leased, running' in done.err

@@ -212,8 +212,9 @@ def _list(tx: Transaction, which: JobFilter) -> None:
 
 def _list_before(tx: Transaction, which: JobFilter, before: int | None) -> None:
     list_jobs(
-        tx, which.states, which.command, which.batch, LIMIT, before, which.subject, which.since_ms
-    )
+        tx, which.states, which.command, which.batch, LIMIT, before, which.subject, which.since_ms,
+        which.held,
+    )  # fmt: skip
 
 
 READS: Final[dict[str, Callable[[Transaction, JobFilter], Any]]] = {

@@ -42,6 +42,7 @@ def test_all_jobs_of_a_command_are_cancelled_in_slices(tmp_path: Path) -> None:
             "unchanged": 0,
             "refused": 0,
             "errors": [],
+            "new_ids": [],
         }
         assert await counts(master, "command=note") == {"cancelled": 1200}
         assert await counts(master, "") == {"cancelled": 1200, "queued": 3}
@@ -61,11 +62,16 @@ def test_jobs_are_counted_and_acted_on_by_batch_and_by_subject(tmp_path: Path) -
 
         assert await act(act="hold", batch=batch) == 4
         assert await counts(master, "held=true") == {"queued": 4}
+        listed = (await master.api("GET", "/jobs?held=true&limit=3")).json
+        assert ([each["id"] for each in listed["jobs"]], listed["next"]) == ([4, 3, 2], 2)
+        listed = (await master.api("GET", "/jobs?held=true&limit=3&before=2")).json
+        assert ([each["id"] for each in listed["jobs"]], listed["next"]) == ([1], None)
         # Only held jobs can be released.
         assert await act(act="release", states=["queued"]) == 4
         assert await act(act="cancel", subject="b") == 2
         # A rerun does not apply to the jobs that it creates.
-        assert await act(act="rerun", command="note") == 2
+        done = (await master.request("POST", ALL, {"act": "rerun", "command": "note"})).json
+        assert (done["done"], done["new_ids"]) == (2, [[7, 8]])
         assert await counts(master, "subject=b") == {"cancelled": 2, "queued": 2}
         listed = (await master.api("GET", "/jobs?subject=b&state=queued")).json["jobs"]
         assert [each["rerun_of"] for each in listed] == [6, 5]
@@ -242,7 +248,7 @@ def test_jobs_run_again_with_changes_by_id_and_by_filter(tmp_path: Path) -> None
         assert (job["arguments"]["text"], job["limits"], job["key"]) == ("y", {"wall": "1h"}, "k")
         assert (job["reason"]["code"], job["rerun_of"]) == ("held", 1)
         done = (await act("all", act="rerun", command="note", changes=changes)).json
-        assert (done["done"], done["refused"]) == (2, 0)
+        assert (done["done"], done["refused"], done["new_ids"]) == (2, 0, [[4, 5]])
         changes = {"arguments": {"wrong": "y"}}
         done = (await act("all", act="rerun", command="note", changes=changes)).json
         assert (done["done"], done["refused"]) == (0, 2)

@@ -49,6 +49,7 @@ _MAX_CELL: Final = 160
 @click.option("--command", "of", type=COMMAND, metavar="COMMAND", help="Only jobs of this command.")
 @click.option("--batch", type=IntegerType(min=1), metavar="ID", help="Only jobs of this batch.")
 @click.option("--subject", type=TEXT, help="Only jobs about this subject.")
+@click.option("--held", is_flag=True, help="Only held jobs.")
 @click.option(
     "--since",
     "since_ms",
@@ -72,6 +73,7 @@ def jobs(
     of: str | None,
     batch: int | None,
     subject: str | None,
+    held: bool,
     since_ms: int | None,
     limit: int,
     as_json: bool,
@@ -79,7 +81,7 @@ def jobs(
     """List jobs, newest first: state, progress, reason, run time."""
     query = {
         "state": ",".join(states) or None, "command": of, "batch": batch, "subject": subject,
-        "since_ms": since_ms,
+        "held": held or None, "since_ms": since_ms,
     }  # fmt: skip
     is_read_by_person = sys.stdout.isatty() and not as_json
     client = session.client()

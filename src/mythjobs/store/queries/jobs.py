@@ -66,13 +66,14 @@ def list_jobs(
     before: int | None = None,
     subject: str | None = None,
     since_ms: int | None = None,
+    held: bool = False,
 ) -> Record:
     """Return a page of jobs with ids below `before`, newest first. Raises NoSuchCommand.
 
     The caller must validate `states` and `limit`.
     """
     which = JobFilter(
-        states=states, command=command, batch=batch, subject=subject, since_ms=since_ms
+        states=states, command=command, batch=batch, subject=subject, held=held, since_ms=since_ms
     )
     ids = find_last_ids(tx, which, _IS_VISIBLE, before, limit)
     query = select_visible_jobs().where(j.job_id.in_(ids)).order_by(j.job_id.desc())

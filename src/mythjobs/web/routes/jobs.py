@@ -78,6 +78,7 @@ async def list_jobs(
     before: FromQuery[int | None] = None,
     subject: FromQuery[str | None] = None,
     since_ms: FromQuery[int | None] = None,
+    held: FromQuery[bool] = False,
 ) -> responses.Jobs:
     states = _parse_states(state_is)
     return await get_master(request).list_jobs(
@@ -88,6 +89,7 @@ async def list_jobs(
         before=None if before is None else check_range(before, "before", 1, MAX_ID),
         subject=subject,
         since_ms=check_time_ms(since_ms, "since_ms"),
+        held=held,
     )
 
 
@@ -283,6 +285,7 @@ async def act_on_matching(
     last_id, after_id = await master.read(filters.find_max_id), 0
     done = unchanged = refused = 0
     errors: list[str] = []
+    new_ids: list[tuple[int, int]] = []
     while not disconnected.done():
         ids = await master.read(filters.find_ids, job_filter, after_id, last_id, SLICE_JOBS)
         if not ids:
@@ -293,6 +296,8 @@ async def act_on_matching(
         unchanged += sum(not (each.changed or each.error) for each in acted)
         refused += len(new_errors)
         errors += new_errors[: _MAX_ERRORS - len(errors)]
+        if data.act == "rerun":
+            _add_ids(new_ids, [int(each.done) for each in acted if each.changed])
         after_id = ids[-1]
     return {
         "act": data.act,
@@ -300,7 +305,17 @@ async def act_on_matching(
         "unchanged": unchanged,
         "refused": refused,
         "errors": errors,
+        "new_ids": new_ids,
     }
+
+
+def _add_ids(ranges: list[tuple[int, int]], ids: list[int]) -> None:
+    """Add ids, in ascending order, to ranges (first, last) of lower ids."""
+    for each in ids:
+        if ranges and ranges[-1][1] + 1 == each:
+            ranges[-1] = (ranges[-1][0], each)
+        else:
+            ranges.append((each, each))
 
 
 def _check_changes_of_many(data: ActOnMatching) -> RerunChanges | None:

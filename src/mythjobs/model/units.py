@@ -48,7 +48,7 @@ def parse_size(text: str) -> int:
     count = float(found[1]) * _BYTES[found[2]]
     if count > _MAX_SIZE_BYTES:
         raise ValueError(f'"{text[:50]}" is too large; the largest size is 8192TiB')
-    return int(count)
+    return round(count)
 
 
 def format_duration(seconds: float | None) -> str | None:

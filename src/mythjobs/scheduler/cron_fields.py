@@ -49,6 +49,10 @@ _UNSUPPORTED: Final = (
 )  # fmt: skip
 
 
+class ReversedRange(ValueError):
+    """A range whose last value is below its first one. Debian's cron reads it as no value."""
+
+
 def check_fields(expression: str) -> None:
     """Raise ValueError, with cause and remedy, if one of the five fields is invalid."""
     for text, field in zip(expression.split(), FIELDS, strict=True):
@@ -112,7 +116,7 @@ def check_range(first: str | None, last: str | None, step: str | None, field: Fi
         remedy = f"{first}-{6 if field is _WEEKDAY else field.most},{field.least}-{last}"
     else:
         remedy = "two ranges"
-    raise ValueError(f"the range {first}-{last} ends before it begins; write {remedy}")
+    raise ReversedRange(f"the range {first}-{last} ends before it begins; write {remedy}")
 
 
 def read_value(text: str, field: Field) -> int:

@@ -188,15 +188,30 @@ def test_cronie_has_a_zone_and_a_random_delay(tree: MachineTree) -> None:
 
 
 def test_what_no_definition_can_contain_needs_a_decision(tree: MachineTree) -> None:
-    text = b"0 4 * * * echo \xe4\nMYTHJOBS_X=1\n0 5 * * * echo\n0 25 * * * x\n"
+    text = b"0 4 * * * echo \xe4\nMYTHJOBS_X=1\n0 5 * * * echo\n0 5-3 * * * x\n"
     tree.write(f"/var/spool/cron/crontabs/{ME}", text)
     entries = plan(tree)
     assert [each.mark for each in entries] == [DECIDE] * 3
     assert [each.reasons[0].split(";")[0] for each in entries] == [
         "is not UTF-8",
         "sets MYTHJOBS_X",
+        'hour "5-3": the range 5-3 ends before it begins',
+    ]
+
+
+def test_cron_of_debian_ignores_a_file_with_an_invalid_line(tree: MachineTree) -> None:
+    tree.write("/etc/cron.d/site", "0 4 * * * root /opt/x\n0 25 * * * root /opt/y\n")
+    tree.add_cron()
+    entries = [each for each in plan(tree, runner="root") if each.place.name == "/etc/cron.d/site"]
+    assert [each.mark for each in entries] == [SKIPPED, DECIDE]
+    assert [each.reasons[0] for each in entries] == [
+        "cron ignores this file: its line 2 is invalid",
         'hour "25": 25 is not one of 0 to 23',
     ]
+    # Cronie ignores the line.
+    tree.path("/usr/sbin/cron").rename(tree.path("/usr/sbin/crond"))
+    entries = [each for each in plan(tree, runner="root") if each.place.name == "/etc/cron.d/site"]
+    assert [each.mark for each in entries] == [EXACT, DECIDE]
 
 
 def test_days_of_anacron_that_cannot_be_read_are_unknown(tree: MachineTree) -> None:

@@ -55,9 +55,11 @@ def test_a_dash_before_the_minute_is_only_for_the_log_of_cronie() -> None:
     [
         ("NAME=value", "value"),
         ("NAME = two words  ", "two words"),
-        ("  NAME='single '", "single "),
+        ("  NAME=' single '", " single"),
+        ("NAME=\"'twice'\"", "twice"),
+        ('NAME=""', ""),
+        ('NAME=" "', ""),
         ('"NAME" = "dou\'ble"', "dou'ble"),
-        ("NAME=", ""),
         ("NAME=$HOME/bin:~", "$HOME/bin:~"),
         ('NAME="a=b"', "a=b"),
     ],
@@ -68,6 +70,17 @@ def test_settings_apply_to_the_lines_below(line: str, value: str) -> None:
     assert isinstance(below, CronLine)
     assert above.settings == {}
     assert below.settings == {"NAME": value}
+
+
+def test_cronie_keeps_what_is_in_quotes() -> None:
+    text = "A=' single '\nB=\"'twice'\"\n1 * * * * x\n"
+    (found,) = parse_crontab(text, is_system=False, is_cronie=True)
+    assert isinstance(found, CronLine)
+    assert found.settings == {"A": " single ", "B": "'twice'"}
+
+
+def test_a_setting_may_have_any_name() -> None:
+    assert only("A'B=x\n1 * * * * x\n").settings == {"A'B": "x"}
 
 
 def test_blank_lines_and_comments_are_ignored() -> None:
@@ -88,6 +101,8 @@ def test_blank_lines_and_comments_are_ignored() -> None:
         ("0~30 * * * * x", "a random time (~)"),
         ("* * * * x", "the command"),
         ("* * * * * ", "has no command"),
+        ("* * * * * * x", "has a * too much"),
+        ("NAME=", 'sets NAME to nothing, which cron refuses; write NAME=""'),
         ("@fortnightly x", "@fortnightly is not a time of cron"),
         ("@daily", "has no command"),
         ("* * * * * x\r", "ends with a carriage return"),

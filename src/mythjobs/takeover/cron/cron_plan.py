@@ -18,6 +18,8 @@ from mythjobs.takeover.refusals import refuse_text, refuse_user
 # Settings of cron, which are no variables of the program.
 _FOR_CRON: Final = ("MAILTO", "MAILFROM", "RANDOM_DELAY", "START_HOURS_RANGE", "CRON_TZ")
 _CRON_PATH: Final = "/usr/bin:/bin"
+# Debian's cron ignores a file with an invalid line; cronie and systemd-cron ignore that line.
+_DEBIAN_CRON: Final = "/usr/sbin/cron"
 # `test -x FILE || …` and `[ -d DIRECTORY ] || …`: the rest runs only if the file is missing.
 _GUARD: Final = re.compile(r"(?:test\s+-[a-z]\s+(/\S+)|\[\s+-[a-z]\s+(/\S+)\s+\])\s*\|\|")
 _STARTS_ANACRON: Final = re.compile(r"(?:/usr/sbin/anacron|invoke-rc\.d\s+anacron)\b")
@@ -47,7 +49,10 @@ def plan_crontab(crontab: Crontab, facts: ImportFacts) -> Iterator[PlanEntry]:
     if crontab.unreadable:
         place = Place(crontab.kind, crontab.name)
         yield PlanEntry(place, 0, "", "", crontab.user, ImportMark.DECIDE, (crontab.unreadable,))
-    lines = parse_crontab(crontab.text, is_system=not crontab.user, is_cronie=facts.is_cronie)
+    lines = list(parse_crontab(crontab.text, is_system=not crontab.user, is_cronie=facts.is_cronie))
+    refused = list[InvalidLine]()
+    if facts.exists(_DEBIAN_CRON):
+        refused = [each for each in lines if isinstance(each, InvalidLine) and each.is_refused]
     seen: dict[str, int] = {}
     for line in lines:
         occurrence = seen.get(line.raw, 0)
@@ -59,8 +64,11 @@ def plan_crontab(crontab: Crontab, facts: ImportFacts) -> Iterator[PlanEntry]:
             )
         else:
             entry = _plan_line(line, place, crontab, facts)
-        if crontab.problem and entry.mark is not ImportMark.SKIPPED:
-            entry = entry.skipped(f"cron ignores this file: {crontab.problem}")
+        problem = crontab.problem
+        if refused and not isinstance(line, InvalidLine):
+            problem = problem or f"its line {refused[0].number} is invalid"
+        if problem and entry.mark is not ImportMark.SKIPPED:
+            entry = entry.skipped(f"cron ignores this file: {problem}")
         yield entry
 
 

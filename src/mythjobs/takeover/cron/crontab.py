@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from mythjobs.takeover.cron.time_fields import check_time_fields
+from mythjobs.takeover.cron.time_fields import RefusedLine, check_time_fields
 
 # What takeover puts before a line: `#mythjobs NAME# `. The rest of the line is unchanged.
 MARKER: Final = re.compile(r"#mythjobs ([^#\s]+)# ")
 # `name = value`; the name may be quoted. Cron tries this before it reads a line as an entry.
 _SETTING: Final = re.compile(
-    r"""[ \t]*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s='"]+))"""
+    r"""[ \t]*(?:"(?P<double>[^"=]*)"|'(?P<single>[^'=]*)'|(?P<bare>(?:[^\s='"][^\s=]*)?))"""
     r"[ \t]*=(?P<value>.*)",
     re.DOTALL,
 )
@@ -55,11 +55,15 @@ class CronLine:
 
 @dataclass(frozen=True, slots=True)
 class InvalidLine:
-    """A line that is neither a setting nor an entry that cron accepts, and why."""
+    """A line that is neither a setting nor an entry that cron accepts, and why.
+
+    is_refused: Debian's cron ignores the whole file because of it.
+    """
 
     number: int
     raw: str
     why: str
+    is_refused: bool = False
 
 
 def parse_crontab(
@@ -79,16 +83,17 @@ def parse_crontab(
         line = raw[marker.end() :] if marker else raw
         if not line.strip(" \t\r") or line.lstrip(" \t").startswith("#"):
             continue
-        setting = None if marker else _parse_setting(line)
-        if setting is not None:
-            settings = {**settings, setting[0]: setting[1]}
-            continue
         try:
+            setting = None if marker else _parse_setting(line, is_cronie=is_cronie)
+            if setting is not None:
+                settings = {**settings, setting[0]: setting[1]}
+                continue
             written, when, user, command = _split_entry(
                 line, is_system=is_system, is_cronie=is_cronie
             )
         except ValueError as error:
-            yield InvalidLine(number, line, str(error))
+            is_refused = isinstance(error, RefusedLine) and marker is None
+            yield InvalidLine(number, line, str(error), is_refused)
             continue
         shell_text, stdin = split_command(command, is_cronie=is_cronie)
         yield CronLine(
@@ -97,18 +102,30 @@ def parse_crontab(
         )  # fmt: skip
 
 
-def _parse_setting(line: str) -> tuple[str, str] | None:
+def _parse_setting(line: str, *, is_cronie: bool) -> tuple[str, str] | None:
+    """Return the name and the value of a setting, None for another line. Raises RefusedLine."""
     found = _SETTING.fullmatch(line)
     if found is None:
         return None
     name = found["double"] or found["single"] or found["bare"] or ""
     value = found["value"].strip(" \t\r")
+    if not value:
+        raise RefusedLine(f'sets {name} to nothing, which cron refuses; write {name}=""')
     if value[:1] in ("'", '"'):
         end = value.find(value[0], 1)
         if end < 0 or value[end + 1 :].strip():
             return None
-        return name, value[1:end]
-    return name, value
+        value = value[1:end]
+    return name, value if is_cronie else _strip_again(value)
+
+
+def _strip_again(value: str) -> str:
+    """Return a value as Debian's cron does: without blanks at its end and a second pair of quotes,
+    also inside of quotes."""
+    value = value.rstrip(" \t\r")
+    if len(value) > 1 and value[0] == value[-1] and value[0] in ("'", '"'):
+        return value[1:-1]
+    return value
 
 
 def _split_entry(line: str, *, is_system: bool, is_cronie: bool) -> tuple[str, str, str, str]:
@@ -128,7 +145,7 @@ def _split_entry(line: str, *, is_system: bool, is_cronie: bool) -> tuple[str, s
             when = _NICKNAMES[nickname]
         else:
             known = ", ".join(f"@{each}" for each in ("reboot", *_NICKNAMES))
-            raise ValueError(f"{written} is not a time of cron; known are {known}")
+            raise RefusedLine(f"{written} is not a time of cron; known are {known}")
     else:
         fields = []
         for name in ("minute", "hour", "day of the month", "month", "day of the week"):
@@ -138,11 +155,13 @@ def _split_entry(line: str, *, is_system: bool, is_cronie: bool) -> tuple[str, s
         if fields[0].startswith("-"):
             # It keeps cronie from logging the run.
             if not is_cronie:
-                raise ValueError("begins with a dash, which only cronie accepts; remove it")
+                raise RefusedLine("begins with a dash, which only cronie accepts; remove it")
             fields[0] = fields[0].removeprefix("-")
         when = " ".join(fields)
         check_time_fields(fields)
     user = ""
+    if rest.lstrip(" \t").startswith("*"):
+        raise RefusedLine("has a * too much, or a command that begins with *, which cron refuses")
     if is_system:
         user, rest = _take_field(rest, "the user")
     if not rest.strip(" \t"):
@@ -153,7 +172,7 @@ def _split_entry(line: str, *, is_system: bool, is_cronie: bool) -> tuple[str, s
 def _take_field(text: str, what: str) -> tuple[str, str]:
     found = _FIELD.match(text)
     if found is None:
-        raise ValueError(f"{what} is missing")
+        raise RefusedLine(f"{what} is missing")
     return found[1], text[found.end() :]
 
 

@@ -109,6 +109,7 @@ _OPTIONS: Final = {
     ("--machine", "--where"): "--host --node --nodes --nodelist --server --worker",
     ("--label",): "--tag --tags --constraint",
     ("--semaphore",): "--license --licenses --lock --mutex --group",
+    ("--print-id",): "--parsable --print-task-id --quiet --id-only",
     ("--detach",): "--bg --background --no-wait",
     ("--hold", "--paused"): "--held --stash --stashed --disabled",
     ("--param",): "--arg --args --set --parameter",

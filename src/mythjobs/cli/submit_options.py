@@ -218,6 +218,9 @@ PARAMETER_OPTION: Final = click.option(
     "-p", "--param", "params", multiple=True, type=PARAMETER, metavar="NAME=VALUE",
     help="An argument. Paths may be relative to the current directory.",
 )  # fmt: skip
+PRINT_ID_OPTION: Final = click.option(
+    "--print-id", is_flag=True, help="Print only the id, for scripts; those of a batch as 10-20."
+)
 LIMIT_OPTION: Final = click.option(
     "--limit", type=LIMIT, multiple=True, callback=refuse_duplicates, metavar="KEY=VALUE",
     help="Limit wall, cpu, idle, memory, output or processes, the grace period, nice or io. The "

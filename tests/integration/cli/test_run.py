@@ -83,8 +83,11 @@ def test_a_detached_run_prints_the_id_and_does_not_wait(call: Call, master: Mast
     done = call("run", "-d", "--json", "--not-before", "2031-01-01 22:00", "--", "true")
     assert json.loads(done.out)["id"] == 7
     assert master.requests[-1].json["not_before_ms"] > 0
+    assert call("run", "-d", "--print-id", "--", "true") == (0, "7\n", "")
     assert call("run", "--json", "--", "true").code == 2
-    assert len(master.requests) == 2
+    assert "--print-id need --detach" in call("run", "--print-id", "--", "true").err
+    assert call("run", "-d", "--print-id", "--json", "--", "true").code == 2
+    assert len(master.requests) == 3
 
 
 def test_run_hints_at_the_shell_if_its_program_is_a_shell_command(

@@ -38,6 +38,22 @@ def test_a_submit_prints_state_and_reason(call: Call, master: Master) -> None:
     }
 
 
+def test_print_id_prints_only_the_id(call: Call, master: Master, tmp_path: Path) -> None:
+    # For `id=$(mythjobs submit …)`, as `sbatch --parsable` and `pueue add --print-task-id`.
+    assert call("submit", "thumbnail", "--print-id") == (0, "7\n", "")
+    master.answers["GET jobs/7"] = failed()
+    assert call("submit", "thumbnail", "--print-id", "--wait") == (1, "7\n", "")
+    master.answers["POST jobs"] = {**SUBMITTED, "new": False}
+    assert call("submit", "thumbnail", "--print-id", "--key", "k") == (0, "7\n", "")
+    (tmp_path / "list").write_text('{"title": "x"}\n')
+    master.answers["GET jobs/11/why"] = {"code": "", "sentence": ""}
+    assert call("submit", "thumbnail", "--each", "list", "--print-id") == (0, "11-13\n", "")
+    master.answers["POST batches"] = {"batch": 4, "ids": [14, 14], "jobs": 1}
+    assert call("submit", "thumbnail", "--each", "list", "--print-id") == (0, "14\n", "")
+    done = call("submit", "thumbnail", "--print-id", "--json")
+    assert (done.code, done.err) == (2, "mythjobs: give --print-id or --json, not both\n")
+
+
 def test_values_are_sent_byte_for_byte_and_paths_absolute(
     call: Call, master: Master, tmp_path: Path
 ) -> None:

@@ -14,11 +14,11 @@ import click
 
 from mythjobs.cli import terminal
 from mythjobs.cli.commands.run_output import OutputThreads
-from mythjobs.cli.commands.submit import describe_submitted
+from mythjobs.cli.commands.submit import check_output_options, describe_submitted
 from mythjobs.cli.options import DURATION, SIZE, TEXT, IntegerType
 from mythjobs.cli.paths import get_current_directory, is_utf8
 from mythjobs.cli.session import Session, command, json_option, pass_session
-from mythjobs.cli.submit_options import SubmitOptions, submit_options
+from mythjobs.cli.submit_options import PRINT_ID_OPTION, SubmitOptions, submit_options
 from mythjobs.cli.waiting import (
     NEEDS_USER,
     RetryWindow,
@@ -86,6 +86,7 @@ class _Terminated(KeyboardInterrupt):
 @click.option("--retry", is_flag=True, help="Start it again if its machine or reaper fails.")
 @submit_options
 @click.option("-d", "--detach", is_flag=True, help="Print the job's id and do not wait for it.")
+@PRINT_ID_OPTION
 @json_option
 @pass_session
 def run(
@@ -93,6 +94,7 @@ def run(
     /,
     program: tuple[str, ...],
     detach: bool,
+    print_id: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -106,8 +108,11 @@ def run(
 
     With --detach the job runs on its own; see it with log, wait and show.
     """
-    if as_json and not detach:
-        raise BadRequest("--json needs --detach; otherwise the program's output appears here")
+    if (as_json or print_id) and not detach:
+        raise BadRequest(
+            "--json and --print-id need --detach; otherwise the program's output appears here"
+        )
+    check_output_options(print_id, as_json)
     if (options["hold"] or options["key"] is not None) and not detach:
         raise BadRequest("--hold and --key need --detach; otherwise the program runs now")
     body = _build_body(program, **options)
@@ -120,6 +125,8 @@ def run(
         submitted = session.client().post("jobs", body)
         if as_json:
             terminal.print_json(submitted)
+        elif print_id:
+            terminal.print_line(str(submitted["id"]))
         else:
             terminal.print_line(describe_submitted(submitted, options["key"]))
         return 0

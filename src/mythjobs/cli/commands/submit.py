@@ -19,6 +19,7 @@ from mythjobs.cli.session import Session, command, json_option, pass_session
 from mythjobs.cli.submit_options import (
     LIMIT_OPTION,
     PARAMETER_OPTION,
+    PRINT_ID_OPTION,
     SubmitOptions,
     submit_options,
 )
@@ -52,6 +53,7 @@ _QUIET_MS: Final = 1000
 @click.option(
     "--wait", is_flag=True, help="Wait for the end; exit with 1 if a job did not succeed."
 )
+@PRINT_ID_OPTION
 @json_option
 @pass_session
 def submit(
@@ -62,10 +64,12 @@ def submit(
     each: str | None,
     limit: tuple[tuple[str, str | int], ...],
     wait: bool,
+    print_id: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
     """Submit a job of a command, or many with --each."""
+    check_output_options(print_id, as_json)
     chosen = SubmitOptions(**options)
     client = session.client()
     defaults = build_defaults(client, name, params, has_arguments=bool(params) or each is not None)
@@ -74,11 +78,12 @@ def submit(
             raise BadRequest("--after and --key cannot be used with --each")
         limits = [f"{key}={value}" for key, value in limit]
         query = {"command": name, **chosen.build_query(), "limit": limits}
-        return _submit_each(session, client, each, query, defaults, wait, as_json)
+        return _submit_each(session, client, each, query, defaults, wait, print_id, as_json)
     body = {"command": name, "arguments": defaults.values, **chosen.build_body(dict(limit))}
     submitted = client.post("jobs", body)
     if not as_json:
-        terminal.print_line_now(describe_submitted(submitted, chosen.key))
+        described = describe_submitted(submitted, chosen.key)
+        terminal.print_line_now(str(submitted["id"]) if print_id else described)
         if not (chosen.after or chosen.hold or chosen.not_before_ms):
             _warn_of_missing_inputs(defaults)
     code = 0
@@ -86,13 +91,18 @@ def submit(
 
         def report(job: Json) -> None:
             submitted.update({"state": job["state"], "reason": waiting.get_reason(job)})
-            if not as_json:
+            if not (as_json or print_id):
                 terminal.print_line_now(waiting.format_job_end(job))
 
         code = waiting.wait_for_jobs(session, [submitted["id"]], report)
     if as_json:
         terminal.print_json(submitted)
     return code
+
+
+def check_output_options(print_id: bool, as_json: bool) -> None:
+    if print_id and as_json:
+        raise BadRequest("give --print-id or --json, not both")
 
 
 def build_defaults(
@@ -145,13 +155,16 @@ def _submit_each(
     query: Json,
     defaults: batch_input.ArgumentDefaults,
     wait: bool,
+    print_id: bool,
     as_json: bool,
 ) -> int:
     batch = _upload(client, query, file, defaults)
     first, last = batch["ids"]
     if not as_json:
         jobs = "1 job" if batch["jobs"] == 1 else f"{batch['jobs']} jobs ({first} to {last})"
-        terminal.print_line_now(f"batch {batch['batch']}: {jobs} submitted")
+        ids = f"{first}-{last}" if first != last else f"{first}"
+        text = f"batch {batch['batch']}: {jobs} submitted"
+        terminal.print_line_now(ids if print_id else text)
         _warn_if_impossible(client, batch["batch"], first)
     # Ids of a batch are consecutive. The master returns the first and the last, --json lists all.
     answer: Json = {"batch": batch["batch"], "ids": list(range(first, last + 1))}
@@ -159,7 +172,7 @@ def _submit_each(
     if wait:
         batch, code = waiting.wait_for_batch(session, batch["batch"])
         answer["counts"] = batch["counts"]
-        if not as_json:
+        if not (as_json or print_id):
             terminal.print_line(f"batch {batch['batch']}: {waiting.format_counts(batch['counts'])}")
     if as_json:
         terminal.print_json(answer)

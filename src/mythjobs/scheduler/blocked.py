@@ -13,6 +13,7 @@ from mythjobs.scheduler.eligibility import (
     ALL_RULES,
     Candidate,
     Check,
+    MachineFacts,
     Requirements,
 )
 
@@ -191,10 +192,16 @@ def _describe(
                 # The load of a machine permits no more jobs, although it has slots.
                 loaded = "; ".join(f"{each.machine.name}: {check(each)}" for each in candidates)
                 return f"waits for room on {loaded}"
-            full = ", ".join(f"{each.name} ({each.jobs} in use)" for each in machines)
+            full = ", ".join(f"{each.name} ({_describe_limit(each)})" for each in machines)
             return f"waits for a free slot on {full}"
         case _:
             return f"waits: {details}"
+
+
+def _describe_limit(machine: MachineFacts) -> str:
+    if machine.jobs:
+        return f"{machine.jobs} in use"
+    return f"its limit is 0 jobs; `mythjobs machine set {machine.name} --jobs N` changes it"
 
 
 def _present_labels(candidate: Candidate) -> set[str]:

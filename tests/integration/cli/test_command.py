@@ -87,6 +87,22 @@ def test_an_invalid_definition_is_one_sentence_and_nothing_is_sent(
     assert master.requests == []
 
 
+def test_errors_of_a_definition_from_stdin_name_stdin(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Seen: "- line 1: name: must be text in quotes".
+    for text, sentence in (
+        (GOOD.replace('"x"', "3").encode(), "stdin line 1: name: must be text in quotes"),
+        (b"name", "stdin: invalid TOML: "),
+        (b"name =\n", "stdin line 1: invalid TOML: "),
+        (b"name = '\xff'", "stdin line 1: must be UTF-8 text"),
+    ):
+        given = io.TextIOWrapper(io.BytesIO(text))
+        monkeypatch.setattr("sys.stdin", given)
+        done = call("command", "add", "-")
+        assert (done.code, done.err.startswith(f"mythjobs: {sentence}")) == (2, True), done.err
+
+
 def test_commands_are_listed(call: Call, master: Master) -> None:
     facts = {"revision": 2, "enabled": True, "created_ms": 0, "parameters": ["a", "b"]}
     listed = [{"name": "x", "summary": "List\nit", **facts}]

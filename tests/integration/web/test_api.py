@@ -67,6 +67,14 @@ def test_jobs_of_a_disabled_command_wait_for_that_reason(tmp_path: Path) -> None
 def test_a_command_is_removed(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         await _define(master)
+        await master.api("POST", "/jobs", {"command": "note"})
+        refused = await master.request("DELETE", "/api/v1/commands/note")
+        assert refused.status == 409
+        assert refused.json["message"] == (
+            "cannot remove note: 1 job has not ended; `mythjobs cancel --command note` cancels all "
+            "that have not"
+        )
+        await master.api("POST", "/jobs/cancel", {"ids": [1]})
         assert (await master.api("DELETE", "/commands/note")).json == {"name": "note"}
         assert (await master.api("GET", "/commands/note")).status == 404
 

@@ -244,6 +244,13 @@ NAS = a_class(semaphores=(("nas", 1),))
             "waits for a free slot on attic (4 in use), den (1 in use)",
         ),
         (
+            # "0 in use" was said of a machine that may run no job.
+            [a_candidate(running=4), a_candidate("den", jobs=0)],
+            "no_room",
+            "waits for a free slot on attic (4 in use), den (its limit is 0 jobs; "
+            "`mythjobs machine set den --jobs N` changes it)",
+        ),
+        (
             # "64 in use" was said of a machine that ran one job and had no CPU time left.
             [
                 a_candidate(jobs=64, no_room={"flag": "its 2 cores are in use"}),

@@ -24,13 +24,17 @@ def read_text(path: str) -> str:
     except IsADirectoryError:
         raise DefinitionError("", f"{path} is a directory; name the .toml file in it") from None
     except OSError as error:
-        name = {"": '""', "-": "stdin"}.get(path, path)
-        raise DefinitionError("", f"cannot read {name}: {error.strerror}") from None
+        raise DefinitionError("", f"cannot read {_name_file(path)}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise DefinitionError(
-            "", f"{path} line {line}: must be UTF-8 text; save the file as UTF-8"
+            "", f"{_name_file(path)} line {line}: must be UTF-8 text; save the file as UTF-8"
         ) from None
+
+
+def _name_file(path: str) -> str:
+    """Return the name of a file in messages."""
+    return {"": '""', "-": "stdin"}.get(path, path)
 
 
 def parse_definition(
@@ -48,17 +52,18 @@ def parse_definition(
         check(table)
     except DefinitionError as error:
         line = find_line(text, error.key)
-        place = f"{path} line {line}" if line else path
+        name = _name_file(path)
+        place = f"{name} line {line}" if line else name
         raise DefinitionError("", f"{place}: {error.sentence}") from None
     return table
 
 
 def describe_syntax_error(message: str, path: str) -> str:
     """Return tomllib's error message, reworded to begin with file and line."""
-    found = _TOML_PLACE.search(message)
+    found, name = _TOML_PLACE.search(message), _name_file(path)
     if not found:
-        return f"{path}: invalid TOML: {message}"
+        return f"{name}: invalid TOML: {message}"
     what = message[: found.start()]
     if not found[1]:
-        return f"{path}: invalid TOML: {what} at its end"
-    return f"{path} line {found[1]}: invalid TOML: {what} (column {found[2]})"
+        return f"{name}: invalid TOML: {what} at its end"
+    return f"{name} line {found[1]}: invalid TOML: {what} (column {found[2]})"

@@ -52,7 +52,11 @@ def remove_command(turn: TurnContext, request: requests.RemoveCommand) -> str:
         raise BadRequest('"run" is built in and cannot be removed')
     open_jobs = commands.count_open_jobs(turn.tx, defined.command_id)
     if open_jobs:
-        raise Conflict(f"{open_jobs} jobs of {request.name} have not ended; cancel them first")
+        jobs = "1 job has" if open_jobs == 1 else f"{open_jobs} jobs have"
+        raise Conflict(
+            f"cannot remove {request.name}: {jobs} not ended; "
+            f"`mythjobs cancel --command {request.name}` cancels all that have not"
+        )
     commands.remove(turn.tx, defined.command_id)
     turn.state.notify = turn.state.notify.with_heartbeat(defined.command_id, has_url=False)
     end_notifications(turn, f"command {defined.command_id}")

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Final, Literal
 
 from mythjobs.model.limits import Limits
-from mythjobs.process.library.buffer import DEFAULT_KEEP
+from mythjobs.process.library.buffer import DEFAULT_KEEP, Buffer
 from mythjobs.process.library.child import LibraryChild
 from mythjobs.process.library.done import Done
 from mythjobs.process.library.handle import Process
 from mythjobs.process.library.limit_values import check_limits
+from mythjobs.process.library.pipes import Reader, Writer
 from mythjobs.process.library.spec import ChildSpec, File, Stdio
 from mythjobs.process.library.thread import start_child, stop_child, supervisor_thread
 from mythjobs.process.spawn.program import NO_SETUP, ChildSetup, User, parse_io_class
@@ -29,7 +30,9 @@ ALL: Final = (0, None)
 
 Text = str | bytes
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-Input = Stdio | bytes | bytearray | memoryview | Path | IO[bytes] | int | None
+# `Process.stdout` is a Reader only if it is a PIPE; a Buffer is refused.
+Input = Stdio | bytes | bytearray | memoryview | Path | IO[bytes] | Reader | Buffer | int | None
+Target = Stdio | Path | IO[bytes] | Writer | int
 Variables = Mapping[str, str] | Mapping[bytes, bytes]
 _numbers: Final = itertools.count(1)
 _NO_LIMITS: Final = Limits()
@@ -41,9 +44,10 @@ class MythSystem:
     argv: the program, searched in the PATH of its environment, and its arguments; text or bytes.
     executable: the file to execute in place of argv[0]; argv is still passed to the program.
     stdin: None (empty), bytes (through a pipe), a path, a file or descriptor, PIPE
-        (`process.stdin.write`) or INHERIT.
+        (`process.stdin.write`), the PIPE of another program's output, or INHERIT.
     stdout, stderr: BUFFERED (`process.stdout.read()`), PIPE (`for chunk in process.stdout`), a
-        path to append to, a file or descriptor, NULL or INHERIT; stderr also MERGED.
+        path to append to, a file or descriptor, the PIPE of another program's stdin, NULL or
+        INHERIT; stderr also MERGED.
     keep: bytes of the head and of the tail of a BUFFERED stream to keep, or ALL.
     env: the whole environment; None inherits this process's own and adds MYTHSYSTEM_TREE, which
         marks the processes of this tree.
@@ -70,8 +74,8 @@ class MythSystem:
         *,
         executable: Path | None = None,
         stdin: Input = None,
-        stdout: Stdio | Path | IO[bytes] | int = BUFFERED,
-        stderr: Stdio | Path | IO[bytes] | int = BUFFERED,
+        stdout: Target = BUFFERED,
+        stderr: Target = BUFFERED,
         keep: tuple[int, int | None] = DEFAULT_KEEP,
         cwd: Path | None = None,
         env: Variables | None = None,
@@ -216,7 +220,7 @@ def _check_input(given: Input) -> Stdio | bytes | File:
     return _check_stream(given)
 
 
-def _check_stream(given: Stdio | Path | IO[bytes] | int | None) -> Stdio | File:
+def _check_stream(given: Path | Stdio | File | Buffer | None) -> Stdio | File:
     if isinstance(given, Stdio):
         return given
     if given is None:
@@ -225,11 +229,15 @@ def _check_stream(given: Stdio | Path | IO[bytes] | int | None) -> Stdio | File:
         return _check_descriptor(given)
     if isinstance(given, str | bytes | os.PathLike):
         return os.fsdecode(_encode_path(given))
+    if isinstance(given, Buffer):
+        raise ValueError("output of another program must be a PIPE: start it with stdout=PIPE")
     try:
         # Raises ValueError if the file is closed.
-        given.fileno()
+        is_closed = given.fileno() < 0
     except AttributeError:
         raise ValueError(f"must be a path, a descriptor or an open file: {given!r}") from None
+    if is_closed:
+        raise ValueError("the pipe of another program is closed")
     # Return the file object rather than its descriptor: the object keeps the file open.
     return given
 

@@ -30,6 +30,8 @@ class _PipeEnd:
     def __init__(self, fd: int) -> None:
         """Take ownership of the descriptor `fd`; -1 creates an end that is closed already."""
         self._fd = fd
+        # True once another program uses this side of the pipe as a standard stream.
+        self._is_lent = False
         # Reentrant, because a signal handler may use the end while it interrupts another use.
         self._lock = threading.RLock()
         # By asyncio loop: the descriptor that the loop watches for this end, and the futures of the
@@ -49,6 +51,16 @@ class _PipeEnd:
             for loop in list(self._waiting):
                 _call_in_loop(loop, self._wake_tasks, loop)
             descriptors.close(fd)
+
+    def open_for_program(self) -> int:
+        """Open this side of the pipe for another program; return the descriptor. Raises OSError.
+
+        A duplicate of this end's descriptor would share its flag O_NONBLOCK.
+        """
+        flags = os.O_RDONLY if self._EVENT == select.POLLIN else os.O_WRONLY
+        fd = os.open(f"/proc/self/fd/{self._fd}", flags | os.O_CLOEXEC)
+        self._is_lent = True
+        return quick_calls.move_above_streams(fd)
 
     def forget(self) -> None:
         """Mark the end as closed in a forked child, which has closed the descriptor and in which no
@@ -170,7 +182,8 @@ class Reader(_PipeEnd):
 
     @property
     def can_read_ahead(self) -> bool:
-        return self._fd >= 0 and not self._is_at_end
+        # Output that belongs to another program is only read at the caller's request.
+        return self._fd >= 0 and not self._is_at_end and not self._is_lent
 
     def read_ahead(self) -> None:
         """Read an available chunk into memory, unless another thread uses this reader."""

@@ -128,7 +128,7 @@ class StartResources:
             self._fds[number] = self._open_file(number, to)
         return None
 
-    def _open_file(self, number: int, given: Stdio | int | IO[bytes]) -> int:
+    def _open_file(self, number: int, given: Stdio | int | IO[bytes] | Reader | Writer) -> int:
         """Return a copy of the descriptor of a file that the caller gave."""
         if given is Stdio.NULL:
             return files.dev_null(os.getpid())
@@ -141,6 +141,8 @@ class StartResources:
                     return -1
                 raise
         assert not isinstance(given, Stdio)
+        if isinstance(given, Reader | Writer):
+            return self._keep(given.open_for_program())
         return self._keep(_duplicate(given if isinstance(given, int) else given.fileno()))
 
 

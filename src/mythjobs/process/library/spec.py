@@ -21,8 +21,9 @@ class Stdio(Enum):
     MERGED = "merged"
 
 
-# A file for a standard stream: its path, a descriptor or an open file object.
-File = str | int | IO[bytes]
+# A file for a standard stream: its path, a descriptor, an open file object, or another program's
+# pipe.
+File = str | int | IO[bytes] | Reader | Writer
 
 
 class ChildSpec(NamedTuple):

@@ -105,6 +105,6 @@ class MachineTree:
 
     def add_two_entries(self) -> bytes:
         """Write a crontab with two entries that differ only in their names; return its content."""
-        text = "# mine\nMAILTO=\n0 4 * * * /opt/a\n\n0 4 * * * /opt/b\n"
+        text = "# mine\nMAILTO=''\n0 4 * * * /opt/a\n\n0 4 * * * /opt/b\n"
         self.write(CRONTAB, text, 0o600)
         return text.encode()

@@ -10,7 +10,7 @@ from tests.support.machine_tree import ME, MachineTree
 from tests.support.timer_units import add_timers
 
 NO_CHANNEL: dict[str, Any] = {"channels": []}
-CRONTAB = "MAILTO=\n0 4 * * * /opt/backup\n@reboot /opt/start\n"
+CRONTAB = "MAILTO=''\n0 4 * * * /opt/backup\n@reboot /opt/start\n"
 
 
 @pytest.fixture

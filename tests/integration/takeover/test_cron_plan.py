@@ -99,7 +99,7 @@ def test_definitions_keep_what_cron_does(tree: MachineTree) -> None:
     indented = find(entries, "indented").command or {}
     assert indented["argv"] == ["/bin/bash", "-c", "{{indented}} a{{b}}c"]
     assert indented["env"]["PATH"] == "/opt/my bin:/usr/bin:/bin"
-    assert indented["env"]["GREETING"] == "hello  "
+    assert indented["env"]["GREETING"] == "hello"
     assert "MAILTO" not in indented["env"]
 
 

@@ -67,7 +67,7 @@ def killer(monkeypatch: pytest.MonkeyPatch) -> Killer:
 def add_one_entry(kind: str, tree: MachineTree) -> tuple[str, str]:
     """Write one entry; return its source for `import`, and who runs it."""
     if kind == "cron":
-        tree.write(CRONTAB, "MAILTO=\n0 4 * * * /opt/a\n", 0o600)
+        tree.write(CRONTAB, "MAILTO=''\n0 4 * * * /opt/a\n", 0o600)
         return "cron", "cron"
     tree.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\n")
     directory = "/etc/systemd/system"
@@ -136,7 +136,7 @@ def test_an_undo_that_is_killed_anywhere_can_be_ended_or_reversed(
 def test_runs_that_fell_into_an_interruption_are_counted(
     queue: ImportQueue, tree: MachineTree, killer: Killer, action: str, other: str
 ) -> None:
-    tree.write(CRONTAB, "MAILTO=\n* * * * * /opt/minutely\n", 0o600)
+    tree.write(CRONTAB, "MAILTO=''\n* * * * * /opt/minutely\n", 0o600)
     queue.apply("cron", tree)
     if action == "undo":
         assert queue.call("import", "takeover", "minutely").code == 0

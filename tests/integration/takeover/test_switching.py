@@ -127,7 +127,7 @@ def test_a_takeover_after_a_change_restores_the_change(
     path.write_bytes(path.read_bytes().replace(b"# mine", b"# ours"))
     assert queue.call("import", "takeover", "b").code == 0
     assert queue.call("import", "undo", "--all").code == 0
-    assert path.read_bytes() == b"# ours\nMAILTO=\n0 4 * * * /opt/a\n\n0 4 * * * /opt/b\n"
+    assert path.read_bytes() == b"# ours\nMAILTO=''\n0 4 * * * /opt/a\n\n0 4 * * * /opt/b\n"
 
 
 def test_runs_of_the_queue_are_not_made_up_for(queue: ImportQueue, tree: MachineTree) -> None:
@@ -186,7 +186,7 @@ def test_who_runs_an_entry_stays_if_its_file_cannot_be_changed(
 
 
 def test_equal_lines_are_different_entries(queue: ImportQueue, tree: MachineTree) -> None:
-    tree.write(CRONTAB, "MAILTO=\n0 4 * * * /opt/a\n0 4 * * * /opt/a\n")
+    tree.write(CRONTAB, "MAILTO=''\n0 4 * * * /opt/a\n0 4 * * * /opt/a\n")
     queue.apply("cron", tree)
     queue.call("import", "takeover", "a-2")
     assert tree.path(CRONTAB).read_text().splitlines()[1:] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mythjobs.errors import BadRequest
 from mythjobs.master.turn_context import MAX_RESOLVED
 from mythjobs.store.invariants.run import check
 from tests.unit.master.harness import Harness
@@ -91,3 +92,19 @@ def _count_unmet(master: Harness) -> int:
 def _check(master: Harness) -> None:
     with master.store.snapshot() as tx:
         assert check(tx) == []
+
+
+def test_a_dependency_that_is_given_twice_counts_once(master: Harness) -> None:
+    # Seen: a script submitted two jobs with one key, and could not depend on "both".
+    attic = master.join("attic", 1)
+    master.define()
+    [first] = master.queue(1)
+    assert master.take_grants() == [first]
+    once = {"job": first, "when": "ok"}
+    second = master.submit(after=[once, {"job": first}]).id
+    sentence = f'dependency: job {first} is given as "ok" and as "any"; give one'
+    with pytest.raises(BadRequest) as refused:
+        master.submit(after=[once, {"job": first, "when": "any"}])
+    assert refused.value.sentence == sentence
+    master.finish(attic, first)
+    assert master.take_grants() == [second]

@@ -266,19 +266,25 @@ def _check_run(run: AdHocRun) -> None:
 def _dependency_states(
     turn: TurnContext, after: list[Dependency]
 ) -> list[tuple[Dependency, JobState]]:
-    """Return each dependency with the state of the job that must end first.
+    """Return each dependency, once, with the state of the job that must end first.
 
-    Raises BadRequest for an unknown job, and for two dependencies on the same job.
+    Raises BadRequest for an unknown job, and for two different dependencies on the same job.
     """
     if not after:
         return []
     turn.flush_new_jobs()
+    # Scripts give a job twice if they submit with keys: two submits may return the same job.
+    after = list(dict.fromkeys(after))
     found = jobs.read_flags(turn.tx, [each.job for each in after])
     for each in after:
         if each.job not in found or found[each.job].hold == batches.HOLD_UNOPENED:
             raise BadRequest(f"dependency: there is no job {each.job}")
-    if len({each.job for each in after}) < len(after):
-        raise BadRequest("two dependencies are on the same job")
+    whens: dict[int, str] = {}
+    for each in after:
+        if (when := whens.setdefault(each.job, each.when)) != each.when:
+            raise BadRequest(
+                f'dependency: job {each.job} is given as "{when}" and as "{each.when}"; give one'
+            )
     return [(each, JobState(found[each.job].state)) for each in after]
 
 

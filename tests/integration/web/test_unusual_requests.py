@@ -57,6 +57,21 @@ def test_a_request_that_offers_http_2_keeps_its_body(tmp_path: Path, size: int) 
     run(tmp_path, story)
 
 
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+@pytest.mark.parametrize("offer", [HTTP_2, HTTP_2.replace("Upgrade,", "close, Upgrade,")])
+def test_the_last_request_of_a_connection_may_offer_http_2(
+    tmp_path: Path, version: str, offer: str
+) -> None:
+    """Seen: it got no response, as the parser takes nothing after the last request."""
+
+    async def story(master: ServedMaster) -> None:
+        async with asyncio.timeout(30), master.raw() as (reader, writer):
+            writer.write(post(HOST + BEARER + offer).replace(b"HTTP/1.1", version.encode()))
+            assert await read_code(reader) == NO_SUCH_COMMAND
+
+    run(tmp_path, story)
+
+
 def test_a_request_that_offers_http_2_is_checked_like_others(tmp_path: Path) -> None:
     async def story(master: ServedMaster) -> None:
         for fields, expected in [

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from httptools import HttpParserError, HttpParserUpgrade
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mythjobs.errors import Unreachable
@@ -91,6 +91,9 @@ class LimitedConnection(HttpToolsProtocol):
                     return
                 head = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
                 rest = data[upgrade.args[0] :]
+                # The present parser takes no more data if this is the connection's last request.
+                self.parser = HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
                 data = b"\r\n".join([self._repeated_line, *head, b"\r\n"]) + rest
             except HttpParserError:
                 self.send_400_response("Invalid HTTP request received.")

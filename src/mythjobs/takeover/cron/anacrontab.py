@@ -10,7 +10,7 @@ from typing import Final
 from mythjobs.takeover.cron.crontab import MARKER, InvalidLine
 
 _SETTING: Final = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(.*?)\s*")
-_JOB: Final = re.compile(r"\s*(\S+)\s+(\d+)\s+(\S+)\s+(.*\S)\s*")
+_JOB: Final = re.compile(r"\s*([0-9]+|@\w+)\s+([0-9]+)\s+([^\s/]+)\s+(.*\S)\s*")
 _NICKNAMES: Final = {"@daily": 1, "@weekly": 7, "@monthly": 31, "@yearly": 365, "@annually": 365}
 
 
@@ -19,7 +19,7 @@ class AnacronLine:
     """One job of anacron.
 
     period: as written. days: the period. delay_min: minutes after anacron's start. job: its
-    identifier. text: for the shell.
+    identifier. text: for the shell, without the backslashes, which anacron leaves out.
     """
 
     number: int
@@ -54,13 +54,13 @@ def parse_anacrontab(text: str) -> Iterator[AnacronLine | InvalidLine]:
             settings = {**settings, setting[1]: setting[2].strip("\"'")}
             continue
         found = _JOB.fullmatch(line)
-        if found is None or not (found[1].isdecimal() or found[1] in _NICKNAMES):
+        if found is None or (found[1].startswith("@") and found[1] not in _NICKNAMES):
             yield InvalidLine(
                 number, line, "is not a job of anacron: period in days, delay, identifier, command"
             )
             continue
         days = _NICKNAMES.get(found[1]) or int(found[1])
         yield AnacronLine(
-            number, line, found[1], days, int(found[2]), found[3], found[4], settings,
-            marker[1] if marker else "",
+            number, line, found[1], days, int(found[2]), found[3],
+            found[4].replace("\\", ""), settings, marker[1] if marker else "",
         )  # fmt: skip

@@ -79,7 +79,8 @@ class LimitedConnection(HttpToolsProtocol):
         """Parse data, and without its offer a request that offers a protocol other than WebSocket.
 
         Java's HTTP client and `curl --http2` offer HTTP/2 so. As the offer is not accepted, the
-        body of the request follows (RFC 9110 §7.8), but the parser stops before it.
+        body of the request follows (RFC 9110 §7.8), but the parser stops before it (issue 2722 of
+        uvicorn, 124 of httptools).
         """
         while data:
             try:

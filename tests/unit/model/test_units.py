@@ -59,6 +59,7 @@ def test_a_duration_of_over_a_hundred_years_is_refused(text: str) -> None:
         ("1KiB", 1024),
         ("1.5GiB", 1_610_612_736),
         ("2GB", 2_000_000_000),
+        ("1.001kB", 1001),  # 1000.9999999999999 as float
         ("3TB", 3 * 10**12),
         ("1TiB", 2**40),
         ("8191TiB", 8191 * 2**40),

@@ -75,7 +75,7 @@ def test_flags_are_read_for_existing_jobs(store: Store) -> None:
         q.queue_jobs(tx, 2, subject="news")
         jobs.request_stop(tx, [2], "anna")
         found = jobs.read_flags(tx, [1, 2, 3])
-        assert found[1] == (1, 1, 1, None, "queued", 0, None, "news", 0)
+        assert found[1] == (1, 1, 1, None, "queued", 0, None, "news", 0, None)
         assert (found[2].stop_requested, 3 in found) == ("anna", False)
 
 

@@ -82,6 +82,14 @@ def test_an_action_whose_effect_is_there_already_says_so_and_changes_nothing(
     assert (released.done, released.changed) == ("released", True)
     [released] = master.request(requests.ReleaseJobs([queued]))
     assert (released.done, released.error, released.changed) == ("is not held", "", False)
+    # Pueue's `enqueue` starts delayed tasks, too.
+    later = master.submit(not_before_ms=master.now.wall_ms + 60_000).id
+    [released] = master.request(requests.ReleaseJobs([later]))
+    assert not released.changed
+    assert released.done == (
+        f"is not held; it waits for its start time, `mythjobs set {later} --not-before now` "
+        "starts it"
+    )
 
     master.join("attic", 1)
     [running] = master.take_grants("attic")

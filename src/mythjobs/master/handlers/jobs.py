@@ -99,9 +99,16 @@ def release_jobs(turn: TurnContext, request: requests.ReleaseJobs) -> list[JobAc
             turn.recheck(readiness.refresh(turn.tx, ids))
         for job_id in ids:
             turn.add_event(job_id, 0, "released")
-        return ["released" if each.hold == 1 else Unchanged("is not held") for each in chosen]
+        return ["released" if each.hold == 1 else _describe_not_held(each) for each in chosen]
 
     return act_on_jobs(turn, request.ids, _find_release_error, act)
+
+
+def _describe_not_held(flags: jobs.JobFlags) -> Unchanged:
+    if flags.state != JobState.QUEUED or flags.not_before_ms is None:
+        return Unchanged("is not held")
+    remedy = f"`mythjobs set {flags.job_id} --not-before now` starts it"
+    return Unchanged(f"is not held; it waits for its start time, {remedy}")
 
 
 def _find_release_error(flags: jobs.JobFlags) -> str:

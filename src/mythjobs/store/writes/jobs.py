@@ -83,6 +83,7 @@ class JobFlags(NamedTuple):
     stop_requested: str | None
     subject: str | None
     priority: int
+    not_before_ms: int | None
 
 
 _INSERT = Statement(insert(job), (*NewJob._fields, "deadline_order"))

@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Any, Final
 
-from websockets.asyncio.client import ClientConnection, connect, unix_connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from mythjobs.agent.master_socket import MasterSocket
 from mythjobs.config import keys
@@ -25,6 +25,14 @@ _OPTIONS: Final[dict[str, Any]] = {
     "close_timeout": 1.0,
     "create_connection": MasterSocket,
 }
+
+
+class _Connect(connect):
+    """Connects without following redirects: a master sends none, and the library raises ValueError
+    for those that it refuses."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,9 @@ class MasterAddress:
         """Return the context manager of a MasterSocket. attempt: number of failures since the last
         connection; each failure tries the next endpoint."""
         if self.is_local:
-            return unix_connect(self.socket, "ws://localhost/link", **_OPTIONS)
+            return _Connect("ws://localhost/link", unix=True, path=self.socket, **_OPTIONS)
         endpoint = self.endpoints[attempt % len(self.endpoints)]
-        return connect(f"wss://{endpoint}/link", ssl=self.context, **_OPTIONS)
+        return _Connect(f"wss://{endpoint}/link", ssl=self.context, **_OPTIONS)
 
     def describe(self) -> str:
         return "in this state directory" if self.is_local else f"at {', '.join(self.endpoints)}"

@@ -81,11 +81,18 @@ class MachineCapacity:
         self.leased = 0
         self._long = 0  # leased attempts that are too long for prefetch, or of unknown duration
         self._unstarted: Counter[int] = Counter()  # leased attempts not yet started, by priority
-        for typical_s, priority, is_started in live:
-            self.leased += 1
-            self._long += not is_short(typical_s)
-            if not is_started:
-                self._unstarted[priority] += 1
+        for each in live:
+            self.add_live(*each)
+
+    def add_live(
+        self, typical_s: float | None, priority: int, is_started: bool, count: int = 1
+    ) -> None:
+        """Count attempts on the machine that have these properties in common."""
+        self.leased += count
+        if not is_short(typical_s):
+            self._long += count
+        if not is_started:
+            self._unstarted[priority] += count
 
     @property
     def is_full(self) -> bool:

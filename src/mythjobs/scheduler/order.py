@@ -116,6 +116,15 @@ class ClassQueue:
             heappush(self._firsts, (key, name))
         heappush(heap, entry)
 
+    def push_pop(self, key: SortKey, submitter: str, class_id: int) -> tuple[SortKey, int] | None:
+        """Push a class with its current key, then pop. Faster if the same class is popped, as it
+        always is while only one class waits."""
+        # A key in _firsts may be outdated: the current one is equal or greater.
+        if not self._firsts or key < self._firsts[0][0]:
+            return key, class_id
+        self.push(key, submitter, class_id)
+        return self.pop()
+
     def pop(self) -> tuple[SortKey, int] | None:
         """Remove the class with the smallest current key and return (key, class); None if empty."""
         while self._firsts:

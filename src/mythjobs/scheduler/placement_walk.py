@@ -136,20 +136,21 @@ class PlacementWalk:
         queue = ClassQueue(self._sort_key)
         for class_id in self._class_ids:
             self.current_class_id = class_id
-            self._push(queue, class_id)
-        while len(self._full) < self._machine_count and (found := queue.pop()) is not None:
+            if (first := self._sort_key(class_id)) is not None:
+                queue.push(first, self._requirements(class_id).submitter, class_id)
+        found = queue.pop()
+        while found is not None and len(self._full) < self._machine_count:
             key, class_id = found
             self.current_class_id = class_id
             job = self._source.next_job(class_id)
             assert job is not None, f"class {class_id} is queued without a job"
-            if self._place(job, key):
-                self._push(queue, class_id)
+            following = self._sort_key(class_id) if self._place(job, key) else None
+            if following is None:
+                found = queue.pop()
+            else:
+                submitter = self._requirements(class_id).submitter
+                found = queue.push_pop(following, submitter, class_id)
         return self._choices
-
-    def _push(self, queue: ClassQueue, class_id: int) -> None:
-        key = self._sort_key(class_id)
-        if key is not None:
-            queue.push(key, self._requirements(class_id).submitter, class_id)
 
     def _sort_key(self, class_id: int) -> SortKey | None:
         job = self._source.next_job(class_id)

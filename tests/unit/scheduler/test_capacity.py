@@ -24,6 +24,22 @@ def test_only_unstarted_attempts_count_against_the_prefetch() -> None:
     assert not unstarted.can_take(SHORT_S, 0)
     one_less = MachineCapacity(1, 1, [(SHORT_S, 0, False)] * 19)
     assert one_less.can_take(SHORT_S, 0)
+    one_less.add_live(SHORT_S, 0, False)
+    assert not one_less.can_take(SHORT_S, 0)
+
+
+def test_attempts_of_one_kind_are_counted_together() -> None:
+    one_by_one = MachineCapacity(1, 5, [(SHORT_S, 0, False)] * 19 + [(None, 2, True)] * 3)
+    together = MachineCapacity(1, 5, ())
+    together.add_live(SHORT_S, 0, False, 19)
+    together.add_live(None, 2, True, 3)
+    for capacity in (one_by_one, together):
+        assert (capacity.leased, capacity.max_leases) == (22, 5 + MAX_PREFETCH - 22)
+        # 40 short attempts start on the two slots without a long one in the time of a prefetch.
+        for _ in range(21):
+            assert capacity.can_take(SHORT_S, 0)
+            capacity.add(SHORT_S, 0)
+        assert not capacity.can_take(SHORT_S, 0)
 
 
 def test_unstarted_attempts_of_lower_priority_do_not_count() -> None:

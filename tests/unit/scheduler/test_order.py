@@ -130,14 +130,20 @@ def test_a_class_queue_pops_the_smallest_current_key_although_keys_grow() -> Non
         for number in classes:
             if (at := key(number)) is not None:
                 queue.push(at, classes[number][0], number)
-        while (found := queue.pop()) is not None:
+        found = queue.pop()
+        while found is not None:
             smallest, number = found
             assert smallest == min(each for each in map(key, classes) if each is not None)
             submitter, command, jobs = classes[number]
             shares.charge(smallest, submitter, command, random.choice([None, 1.0, 25.0]))
             del jobs[0]
-            if (at := key(number)) is not None:
+            at = key(number)
+            if at is not None and random.random() < 0.5:
+                found = queue.push_pop(at, submitter, number)
+                continue
+            if at is not None:
                 queue.push(at, submitter, number)
+            found = queue.pop()
         assert not any(jobs for _, _, jobs in classes.values())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import cache
+from operator import attrgetter
 from typing import Final
 
 from mythjobs.master.catalog import JobClass
@@ -37,6 +37,8 @@ from mythjobs.store.queries import ready_jobs
 # leased, because it was cancelled after it had been read.
 _MAX_TRIES: Final = 5
 _FIRST_READ: Final = 8
+# What an attempt's place in the capacity of its machine depends on.
+_KIND_OF_ATTEMPT: Final = attrgetter("command_id", "priority", "started_ms")
 
 
 def place_ready_jobs(turn: TurnContext, *, each_alone: bool = False) -> None:
@@ -124,30 +126,30 @@ def _measure(turn: TurnContext, machine: Machine) -> MeasuredMachine:
 
 def _measure_capacity(turn: TurnContext, machine: Machine) -> MachineCapacity:
     state, machine_id = turn.state, machine.machine_id
-    typical_s = cache(lambda command_id: state.typical_s(command_id, machine_id))
-    live = (
-        (typical_s(each.command_id), each.priority, each.started_ms is not None)
-        for each in machine.live_attempts.values()
-    )
-    room = _find_room(turn, machine, typical_s) if machine.has_scaling else None
-    return MachineCapacity(machine_id, machine.max_jobs, live, room)
+    # Hundreds of prefetched attempts of a short command are of one kind: a turn that looked at each
+    # of them took a tenth of its time for it.
+    kinds = Counter(map(_KIND_OF_ATTEMPT, machine.live_attempts.values()))
+    typical_s = {each: state.typical_s(each, machine_id) for each, *_ in kinds}
+    room = None
+    if machine.has_scaling:
+        long = {each for each, duration_s in typical_s.items() if not is_short(duration_s)}
+        room = _find_room(turn, machine, long)
+    capacity = MachineCapacity(machine_id, machine.max_jobs, (), room)
+    for (command_id, priority, started_ms), count in kinds.items():
+        capacity.add_live(typical_s[command_id], priority, started_ms is not None, count)
+    return capacity
 
 
-def _find_room(
-    turn: TurnContext, machine: Machine, typical_s: Callable[[int], float | None]
-) -> ReportedRoom:
-    """Return the room that a machine with automatic scaling has reported, less the attempts leased
-    to it since. Before its first report the machine has no room."""
+def _find_room(turn: TurnContext, machine: Machine, long: Collection[int]) -> ReportedRoom:
+    """Return the room that a machine with automatic scaling has reported, less the attempts of long
+    commands (ids) leased to it since. Before its first report the machine has no room."""
     if machine.headroom is None:
         return ReportedRoom({}, 0)
     seen = machine.headroom_seen
-    # Hundreds of attempts of a short command may be live: check for these first.
     leased = [
         turn.catalog.job_class(turn.tx, each.class_id).command.name
-        for each in machine.live_attempts.values()
-        if each.started_ms is None
-        and each.grant_no > seen
-        and not is_short(typical_s(each.command_id))
+        for each in (machine.live_attempts.values() if long else ())
+        if each.started_ms is None and each.grant_no > seen and each.command_id in long
     ]
     return ReportedRoom(machine.headroom.fits, machine.headroom.other, leased)
 

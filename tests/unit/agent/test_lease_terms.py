@@ -36,7 +36,7 @@ def hours(*sets: list[str], closing: str = "freeze", **given: Any) -> HoursSpec:
 
 
 def actions_of(agent: AgentHarness, kind: str = "start") -> list[Any]:
-    return [act for each in agent.take_sent(kind) for act in cast(list[Any], each["acts"])]
+    return [act for each in agent.take_sent(kind) for act in cast(list[Any], each.get("acts", []))]
 
 
 def running(spec: HoursSpec) -> AgentHarness:

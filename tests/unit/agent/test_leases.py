@@ -61,7 +61,7 @@ def test_lease_without_expiry_sends_no_action() -> None:
     agent = AgentHarness()
     agent.master_sends(agent.make_grant(1))
     [start] = agent.take_sent("start")
-    assert start["acts"] == []
+    assert "acts" not in start
 
 
 def test_answered_heartbeat_renews_from_its_send_time() -> None:
@@ -219,7 +219,7 @@ def test_waiting_attempt_starts_with_changed_limits() -> None:
     assert agent.take_sent("limits") == []
     agent.master_sends(m.Settings(1))
     [start] = agent.take_sent("start")
-    assert (start["wall_s"], start["cpu_s"], start["nice"]) == (None, 7.0, 5)
+    assert (start.get("wall_s"), start["cpu_s"], start["nice"]) == (None, 7.0, 5)
 
 
 def test_changed_limits_of_unknown_attempt_are_ignored() -> None:

@@ -58,7 +58,7 @@ def test_bare_environment_replaces_the_base() -> None:
      ({"scratch": True, "cwd": "/srv"}, "/srv")],
 )  # fmt: skip
 def test_working_directory(given: dict[str, object], cwd: str) -> None:
-    assert build_start_message((1, 1), make_run(**given), BASE)["cwd"] == cwd
+    assert build_start_message((1, 1), make_run(**given), BASE).get("cwd", "") == cwd
 
 
 def test_hostile_text_is_passed_unchanged() -> None:
@@ -77,4 +77,29 @@ def test_hostile_text_is_passed_unchanged() -> None:
 )  # fmt: skip
 def test_source_of_progress(progress: str, watch: bool, status: bool) -> None:
     message = build_start_message((1, 1), make_run(progress=progress), BASE)
-    assert (message["watch"], message["status"]) == (watch, status)
+    assert (message.get("watch", False), message.get("status", False)) == (watch, status)
+
+
+def test_settings_with_their_defaults_are_left_out() -> None:
+    plain = build_start_message((1, 2), RunSpec(["true"], keep=(1, 2)), {})
+    assert plain == {
+        "type": "start",
+        "job": 1,
+        "n": 2,
+        "argv": ["true"],
+        "env": {"MYTHJOBS_JOB": "1", "MYTHJOBS_ATTEMPT": "2"},
+        "cwd": "/",
+        "keep": (1, 2),
+        "grace_s": 10.0,
+        "nice": 0,
+    }
+    given: dict[str, object] = {
+        "cwd": "/srv", "stdin": "in", "wall_s": 1.0, "grace_s": 2.0, "cpu_s": 3.0, "idle_s": 4.0,
+        "memory_bytes": 5, "output_bytes": 6, "processes": 7, "nice": 8, "io": "idle",
+        "contain": True, "best_effort": True, "leave_daemons": True, "scratch": True,
+    }  # fmt: skip
+    run = RunSpec(["true"], keep=(1, 2), separate_stderr=True, progress="ffmpeg", **given)  # type: ignore[arg-type]
+    action = (5, "stop", "lease", 1.0)
+    message = build_start_message((1, 2), run, {}, [action])
+    more = {"streams": 2, "acts": [action], "watch": True, "status": True}
+    assert message == plain | given | more

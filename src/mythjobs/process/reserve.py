@@ -32,6 +32,8 @@ def is_shortage(error: OSError) -> bool:
 def hold_reserve() -> None:
     """Open the reserve descriptor, unless it is open already. Raises OSError."""
     global _reserve_fd
+    if _reserve_fd >= 0:
+        return  # the usual case; while the reserve is in use, it is -1
     with _lock:
         if _reserve_fd < 0:
             _reserve_fd = move_above_streams(os.open(os.devnull, _FLAGS))

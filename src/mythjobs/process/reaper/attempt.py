@@ -170,8 +170,10 @@ class ReaperAttempt(Child):
         if self.stdin_path:
             self.stdin_fd = open_input(os.path.join(cwd or "/", self.stdin_path))
         fds = self.child_fds or (-1,)
-        program = make_program(self.argv, env, cwd or "/", self.stdin_fd, fds[0], fds[-1])
-        return program._replace(setup=self.setup, umask=self.directories.umask)
+        return make_program(
+            self.argv, env, cwd or "/", self.stdin_fd, fds[0], fds[-1],
+            setup=self.setup, umask=self.directories.umask,
+        )  # fmt: skip
 
     def release_resources(self) -> None:
         if self.stdin_fd != self.directories.null_fd:

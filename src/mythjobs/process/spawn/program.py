@@ -84,7 +84,15 @@ class Program(NamedTuple):
 
 
 def make_program(
-    argv: list[str], env: dict[str, str], cwd: str, stdin: int, stdout: int, stderr: int
+    argv: list[str],
+    env: dict[str, str],
+    cwd: str,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    *,
+    setup: ChildSetup = NO_SETUP,
+    umask: int = -1,
 ) -> Program:
     """Return the program with text encoded for the kernel. Raises CannotStart for text that
     execve(2) cannot pass."""
@@ -101,7 +109,8 @@ def make_program(
         raise CannotStart(0, "arguments or environment: a NUL byte cannot be passed to a program")
     if "" in env or "=" in "".join(env):
         raise CannotStart(0, 'environment: a variable\'s name is empty or contains "="')
-    return Program(args, pairs, env.get("PATH", os.defpath), directory, stdin, stdout, stderr)
+    search = env.get("PATH", os.defpath)
+    return Program(args, pairs, search, directory, stdin, stdout, stderr, setup=setup, umask=umask)
 
 
 def parse_io_class(text: str) -> tuple[int, int]:

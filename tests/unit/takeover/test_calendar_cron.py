@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterator
 from itertools import islice
+from zoneinfo import available_timezones
 
 import pytest
 from cronsim import CronSim
@@ -104,18 +105,23 @@ def test_seconds_are_a_difference() -> None:
     assert found == ("30 * * * *", "starts at second 0 of its minute, not at 45")
 
 
+# Debian's tzdata has the old names of zones in a package of its own, tzdata-legacy.
+ZONES = available_timezones()
+
+
 @pytest.mark.parametrize(
     "text, zone",
     [
         ("daily UTC", "UTC"),
         ("*-*-* 4:00 utc", "UTC"),
-        ("Mon Japan", "Japan"),
-        ("weekly NZ", "NZ"),
-        ("*-*-01 EST5EDT", "EST5EDT"),
         ("Sun Etc/GMT+5", "Etc/GMT+5"),
         ("weekly Pacific/Auckland", "Pacific/Auckland"),
-        ("2003-03-05 05:40 CET", "CET"),
         ("Mon 05:00 America/Argentina/Buenos_Aires", "America/Argentina/Buenos_Aires"),
+        *(
+            (f"2003-03-05 05:40 {each}", each)
+            for each in ("CET", "Japan", "NZ", "EST5EDT")
+            if each in ZONES
+        ),
     ],
 )
 def test_the_time_zone_is_the_last_word(text: str, zone: str) -> None:

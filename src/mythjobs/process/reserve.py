@@ -66,8 +66,8 @@ def use_reserve(function: Callable[[], T]) -> T:
     with _lock:
         if _reserve_fd < 0:
             raise shortage
-        os.close(_reserve_fd)
-        _reserve_fd = -1
+        fd, _reserve_fd = _reserve_fd, -1
+        os.close(fd)
         try:
             # This fails if another thread has taken the descriptor that was just closed.
             return function()
@@ -76,9 +76,14 @@ def use_reserve(function: Callable[[], T]) -> T:
                 hold_reserve()
 
 
-def _forget_in_fork() -> None:
-    global _lock
+def _close_in_fork() -> None:
+    """Close the reserve in a forked child, which may close all descriptors that it does not know,
+    as daemons do, and open files of its own under the same numbers."""
+    global _lock, _reserve_fd
     _lock = threading.RLock()
+    fd, _reserve_fd = _reserve_fd, -1
+    if fd >= 0:
+        os.close(fd)
 
 
-os.register_at_fork(after_in_child=_forget_in_fork)
+os.register_at_fork(after_in_child=_close_in_fork)

@@ -192,3 +192,32 @@ assert [code_of(pid) for pid in pids] == [0] * len(pids)
 assert not failures, failures
 """
     output_of(HELPERS + script)
+
+
+@pytest.mark.slow
+def test_a_fork_may_close_all_descriptors() -> None:
+    """In a daemon, the library closed a file of the host when no descriptor was free: the file had
+    the number of the reserve that the parent had opened."""
+    script = f"""{HELPERS}
+def work():
+    os.closerange(3, 900)
+    files = [os.open("/etc/passwd", os.O_RDONLY) for _ in range(40)]
+    for more in {{}}, {{"umask": 0o22}}, {{"contain": True}}:
+        assert MythSystem(["true"], **more).run().outcome == Exited(0)
+    process = MythSystem.shell("sleep 600 & sleep 600").start()
+    process.pid
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        while True:
+            os.open("/dev/null", os.O_RDONLY)
+    except OSError:
+        pass
+    process.pids()
+    process.kill()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return sum(os.readlink(f"/proc/self/fd/{{fd}}") != "/etc/passwd" for fd in files)
+MythSystem(["true"], umask=0o22, contain=True).run()
+print(code_of(fork(work)))
+"""
+    assert output_of(script) == "0\n"

@@ -1,4 +1,5 @@
-"""Syntax of names: commands, semaphores, labels; machines; parameters; environment variables."""
+"""Syntax of names: commands, semaphores, labels; machines; parameters; environment variables;
+hosts."""
 
 from __future__ import annotations
 
@@ -44,3 +45,13 @@ def is_label(text: str) -> bool:
 
 def describe_invalid_label(text: str) -> str:
     return f'"{text}" is not a valid label; use {NAME_SYNTAX}, or two such names joined by :'
+
+
+def is_encodable_host(host: str) -> bool:
+    """Return whether the name of a host can be looked up: each part between dots has 1 to 63
+    characters. For other names Python's sockets raise UnicodeError, which is no OSError."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True

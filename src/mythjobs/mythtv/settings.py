@@ -17,6 +17,7 @@ from mythjobs.config.bounded_files import read_file
 from mythjobs.config.file_kinds import check_files
 from mythjobs.config.state import StateDir
 from mythjobs.errors import ConfigError, DefinitionError
+from mythjobs.model.names import is_encodable_host
 from mythjobs.model.toml_values import Table, read_duration, read_int, read_text
 from mythjobs.model.units import format_duration
 from mythjobs.mythtv.rules import RecordingRule, format_rules, parse_rules
@@ -117,7 +118,7 @@ def explain_bad_name(name: str) -> str:
 def explain_bad_host(host: str) -> str:
     """Return why this cannot be the host of a backend, "" if it can."""
     try:
-        if _HOST.fullmatch(host) or IPv6Address(host):
+        if (_HOST.fullmatch(host) and is_encodable_host(host)) or IPv6Address(host):
             return ""
     except ValueError:
         pass

@@ -11,6 +11,7 @@ import re
 from typing import Final, NamedTuple
 
 from mythjobs.errors import BadRequest
+from mythjobs.model.names import is_encodable_host
 from mythjobs.protocol.wordlist import WORDS
 
 PIN_BYTES: Final = 16
@@ -83,7 +84,7 @@ def parse_endpoint(text: str) -> Endpoint:
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     is_port = port.isascii() and port.isdecimal() and 0 < int(port) < 65_536
-    if not is_port or not _HOST.fullmatch(host):
+    if not is_port or not _HOST.fullmatch(host) or not is_encodable_host(host):
         raise BadRequest(
             f'"{text}" is not the address of a master; write it like attic.local, '
             "192.168.1.5:6545 or [fd00::5]:6545"

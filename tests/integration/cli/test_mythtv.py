@@ -390,5 +390,6 @@ def test_a_recording_is_fetched_over_a_broken_connection_and_only_if_it_fits(
     done = call("fetch", 1, "--output", str(path), "--reserve", "8000TiB")
     assert done.code == 75
     assert call("fetch", 1, "--backend", "x:y").code == 2
+    assert call("fetch", 1, "--backend", "mythbox..lan").code == 2
     assert call("fetch", 1, "--output", "/nosuch/file").code == 2
     assert call("fetch", 1, "--reserve", "much").code == 2

@@ -60,6 +60,8 @@ def test_the_bridge_has_a_host_name_of_its_own(tmp_path: Path) -> None:
         ("host = 'a'\nname = 'a b'", "name: must be a host name of at most 64"),
         ("host = 'a'\nname = '-'", "name: must be a host name of at most 64"),
         ("host = 'a[]:[]b'", "host: must be a host name or an address"),
+        ("host = 'mythbox..lan'", "host: must be a host name or an address"),
+        ("host = '" + "é" * 60 + "'", "host: must be a host name or an address"),
         ("host = 'a b'", "host: must be a host name or an address"),
         ("host = 'http://mythbox/'", "host: must be a host name or an address"),
         ("host = 'mythbox:6543'", "host: must be a host name or an address"),

@@ -35,6 +35,16 @@ def test_a_host_that_is_a_socket(tmp_path: Path) -> None:
     assert read_config_file(path).socket == "/run/db.sock"
 
 
+def test_a_host_that_cannot_be_looked_up(tmp_path: Path) -> None:
+    """Seen: UnicodeError of the socket, a traceback."""
+    path = tmp_path / "config.xml"
+    path.write_text(CONFIG.replace("192.168.1.10", "mythbox..lan"))
+    with pytest.raises(ConfigError, match="correct Database/Host"):
+        read_config_file(path)
+    with pytest.raises(BadRequest, match=r'x: "mythbox\.\.lan" is not the name'):
+        parse_url("mysql://me@mythbox..lan/tv", "x")
+
+
 def test_missing_elements_have_the_defaults_of_mythtv(tmp_path: Path) -> None:
     path = tmp_path / "config.xml"
     path.write_text("<Configuration><Database><Port>3307</Port></Database></Configuration>")

@@ -47,6 +47,7 @@ def test_a_cut_token_is_refused(length: int) -> None:
     [
         ("attic", Endpoint("attic", 6545)),
         ("attic.local:7000", Endpoint("attic.local", 7000)),
+        ("attic.lan.", Endpoint("attic.lan.", 6545)),
         ("192.168.1.5", Endpoint("192.168.1.5", 6545)),
         ("fd00::5", Endpoint("fd00::5", 6545)),
         ("[fd00::5]", Endpoint("fd00::5", 6545)),
@@ -60,7 +61,7 @@ def test_endpoints(text: str, endpoint: Endpoint) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "attic:", "attic:0", "attic:65536", "attic:x", "[fd00::5", "[fd00::5]x", "a b", "a@b",
-     "http://attic", "attic:\u0663", "../x", "x" * 254],
+     "http://attic", "attic:\u0663", "../x", "x" * 254, "attic..lan", ".lan", ".", "x" * 64],
 )  # fmt: skip
 def test_what_is_no_endpoint_is_refused(text: str) -> None:
     with pytest.raises(BadRequest, match="is not the address of a master"):

@@ -146,7 +146,7 @@ class _Report:
 
 def _open_services(session: Session, backend: str | None, user: str | None) -> Services:
     from mythjobs.mythtv.services.client import Services, open_services
-    from mythjobs.mythtv.settings import bridge_dir, require_settings
+    from mythjobs.mythtv.settings import bridge_dir, explain_bad_host, require_settings
 
     if backend is None:
         settings = require_settings(bridge_dir(session.root))
@@ -154,7 +154,9 @@ def _open_services(session: Session, backend: str | None, user: str | None) -> S
     host, colon, port = backend.rpartition(":")
     if not colon or backend.endswith("]"):
         host, port = backend, str(_DEFAULT_PORT)
-    if not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536 or not host:
+    host = host.strip("[]")
+    is_port = port.isascii() and port.isdecimal() and 0 < int(port) < 65536
+    if not is_port or explain_bad_host(host):
         raise BadRequest(f'--backend "{backend}" must be like mythbox or mythbox:6544')
     password = os.environ.get(_PASSWORD, "")
-    return Services(host.strip("[]"), int(port), user=user or "", password=password)
+    return Services(host, int(port), user=user or "", password=password)

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from mythjobs.config.bounded_files import read_file
 from mythjobs.errors import BadRequest, ConfigError
+from mythjobs.model.names import is_encodable_host
 
 # The environment may have a password; the command line may not, because any user can read it.
 ENVIRONMENT: Final = "MYTHJOBS_MYTHTV_DATABASE"
@@ -100,8 +101,11 @@ def parse_url(url: str, source: str) -> DatabaseAddress:
     query = parse_qs(parts.query)
     if set(query) - {"socket"}:
         raise BadRequest(f"{source}: unknown option {min(set(query) - {'socket'})}; known: socket")
+    host = parts.hostname or "127.0.0.1"
+    if not is_encodable_host(host):
+        raise BadRequest(f'{source}: "{host}" is not the name of a host; use a URL like {_EXAMPLE}')
     return DatabaseAddress(
-        host=parts.hostname or "127.0.0.1",
+        host=host,
         port=port or DEFAULT_PORT,
         user=unquote(parts.username or "mythtv"),
         password=unquote(parts.password or ""),
@@ -138,6 +142,8 @@ def read_config_file(path: Path) -> DatabaseAddress:
     # MythTV writes 0 for the default port.
     number = int(port) if port.isascii() and port.isdecimal() else 0
     host = read("Host", "DBHostName", default.host)
+    if not host.startswith("/") and not is_encodable_host(host):
+        raise ConfigError(f'{path}: "{host}" is not the name of a host; correct Database/Host')
     return DatabaseAddress(
         host=host,
         port=number if 0 < number < 65536 else DEFAULT_PORT,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from mythjobs.errors import MythJobsError
-from mythjobs.master.requests import ReleaseJobs
+from mythjobs.master.inbox import Arrival
+from mythjobs.master.requests import ControlMachine, ReleaseJobs
 from mythjobs.master.turn_runner import CommittedTurn
 from mythjobs.model.life import FINAL
 from tests.simulation import faults
@@ -62,6 +63,8 @@ class Cluster:
         self.live: set[tuple[int, int]] = set()
         self.restoration = Restoration(self)
         self._turns_at_state_check: int | None = None
+        # Machines that were drained, paused or resumed in a turn whose commit failed.
+        self._uncertain_controls: set[str] = set()
 
     def run(self) -> RunReport:
         with self._stores.open_store(self.plan) as self.store:
@@ -84,6 +87,7 @@ class Cluster:
         self.master = SimMaster(sim, self.store, plan)
         self.master.on_commit = self._check_turn
         self.master.on_start = self._on_master_start
+        self.master.on_store_failure = self._on_store_failure
         self._machines = [
             SimMachine(sim, self.master, self.checker, number, plan.rates[number])
             for number in range(1, plan.machines + 1)
@@ -112,6 +116,10 @@ class Cluster:
             self.sim.count("stores that lost power")
             if before != (self.view.jobs, self.view.leased_ms):
                 self.sim.report_violation("DURABLE", "the store is not as it was committed last")
+
+    def _on_store_failure(self, arrivals: Sequence[Arrival]) -> None:
+        controls = [each.item for each in arrivals if isinstance(each.item, ControlMachine)]
+        self._uncertain_controls.update(each.name for each in controls)
 
     def on_restore(self, next_id: int) -> None:
         """The store was restored. next_id: of the next job."""
@@ -143,6 +151,10 @@ class Cluster:
                     text = f"{job_id, n} is leased after its cancel was acknowledged"
                     self.sim.report_violation("I13", text)
             self.live = live
+        for each in result.state.machines.values():
+            if each.name in self._uncertain_controls:
+                self.configuration.read_control(each)
+        self._uncertain_controls.clear()
         for on_response, response in committed.responses:
             if isinstance(response, BaseException) and not isinstance(response, MythJobsError):
                 self.sim.report_violation("CRASH", f"{on_response} got {response!r}")

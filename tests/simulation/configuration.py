@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from mythjobs.errors import MythJobsError
 from mythjobs.master import requests
+from mythjobs.master.machine import Machine
 from mythjobs.protocol.requests import DefineResult
 
 Table = Mapping[str, Any]
@@ -102,6 +103,10 @@ class Configuration:
                 self._definitions[response.name, response.revision] = definition
                 self._current[response.name] = definition
         self.changes += before != (self._settings, self.semaphores, self._current, self.names)
+
+    def read_control(self, machine: Machine) -> None:
+        """Trust the master after a turn whose commit failed: it may be stored, or not."""
+        self._controls[machine.name] = _Control(*machine.control)
 
     def _rename(self, name: str, new_name: str) -> None:
         self.names[self._plan_name(name)] = new_name

@@ -45,6 +45,8 @@ class SimMaster:
         self.process: MasterProcess | None = None
         self.on_commit: Callable[[CommittedTurn], None] = lambda _: None
         self.on_start: Callable[[], None] = lambda: None
+        # The store failed in a turn with these inputs: it may have the turn, or not.
+        self.on_store_failure: Callable[[Sequence[Arrival]], None] = lambda _: None
         self._kill_faults = 0  # active faults that keep the process down
         self.start()
 
@@ -227,6 +229,7 @@ class MasterProcess:
             self.call_later(_RETRY_MS, self._run_turn)
             return
         except StoreFailed as error:
+            self._master.on_store_failure(arrivals)
             self._master.fail(error)
             return
         if self._inbox:

@@ -29,7 +29,8 @@ class JobChanges(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RerunChanges(JobChanges, frozen=True, forbid_unknown_fields=True):
-    """Changes of a rerun. A rerun has only the dependencies, key, hold and times given here."""
+    """Changes of a rerun. A rerun has only the key, hold and times given here; `after` joins the
+    dependencies that it takes over."""
 
     after: list[Dependency] = field(default_factory=list)
     key: str | None = None

@@ -6,9 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mythjobs.clock import master_now
 from mythjobs.master.requests import Attach, FrameReceived, HoldJobs
 from mythjobs.protocol import messages as m
+from mythjobs.web.routes import jobs
 from tests.integration.web.served_master import NOTE, ServedMaster, run
 
 ALL = "/api/v1/jobs/all"
@@ -266,6 +269,39 @@ def test_jobs_run_again_with_changes_by_id_and_by_filter(tmp_path: Path) -> None
             assert (await act(path, **body)).status == 400, body
         unknown = {"after": [{"job": 2**63}]}
         assert (await act("rerun", ids=[1], changes=unknown)).status == 404
+
+    run(tmp_path, story)
+
+
+def test_jobs_run_again_together_keep_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "SLICE_JOBS", 2)
+
+    async def story(master: ServedMaster) -> None:
+        await queue(master, "note", 1)
+        for job_id in range(1, 4):
+            after = [{"job": job_id, "when": "failure" if job_id == 2 else "ok"}]
+            await master.api("POST", "/jobs", {"command": "note", "after": after})
+        await master.api("POST", "/jobs/cancel", {"ids": [1]})
+        assert await counts(master, "command=note") == {"cancelled": 4}
+
+        async def show_after(*ids: int) -> list[list[tuple[int, str]]]:
+            shown = [(await master.api("GET", f"/jobs/{each}")).json["after"] for each in ids]
+            return [[(each["job"], each["when"]) for each in after] for after in shown]
+
+        # Ids in any order, an impossible one among them, and more than one slice.
+        results = (await master.api("POST", "/jobs/rerun", {"ids": [4, 3, 0, 1, 2]})).json["jobs"]
+        assert [(each["id"], each["done"]) for each in results] == [
+            (4, "8"), (3, "7"), (0, ""), (1, "5"), (2, "6"),
+        ]  # fmt: skip
+        assert await show_after(5, 6, 7, 8) == [[], [(5, "ok")], [(6, "failure")], [(7, "ok")]]
+        await master.api("POST", "/jobs/cancel", {"ids": [5]})
+        body = {"act": "rerun", "command": "note", "states": ["cancelled"]}
+        done = (await master.request("POST", ALL, body)).json
+        assert done["new_ids"] == [[9, 16]]
+        expected = [[], [(13, "ok")], [(14, "failure")], [(15, "ok")]]
+        assert await show_after(13, 14, 15, 16) == expected
 
     run(tmp_path, story)
 

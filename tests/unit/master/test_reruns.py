@@ -12,7 +12,8 @@ from mythjobs.errors import BadRequest
 from mythjobs.master import requests
 from mythjobs.protocol import messages as m
 from mythjobs.protocol.job_changes import RerunChanges
-from mythjobs.protocol.requests import JobActionResult
+from mythjobs.protocol.requests import Dependency, JobActionResult, Submit
+from mythjobs.store.invariants.run import check
 from tests.unit.master.harness import NOON, Harness
 
 PARAMETERS = [
@@ -206,3 +207,121 @@ def test_an_ad_hoc_run_gets_another_limit_but_no_other_program(master: Harness) 
     [refused] = rerun(master, [old], arguments={"a": "b"})
     assert "an ad-hoc run has no parameters" in refused.error
     assert attic
+
+
+def end_chain(master: Harness, *conditions: str) -> list[int]:
+    """Let a job fail, after which jobs that wait for each other end; return all ids."""
+    master.define("encode")
+    attic = master.join("attic")
+    ids = [master.submit("encode").id]
+    for each in conditions:
+        ids.append(master.submit("encode", after=[{"job": ids[-1], "when": each}]).id)
+    while granted := master.take_grants():
+        master.finish(attic, *granted, code=1)
+    return ids
+
+
+def waits(master: Harness, job_id: int) -> list[tuple[int, str]]:
+    return [(each["job"], each["when"]) for each in master.shown_job(job_id)["after"]]
+
+
+@pytest.mark.parametrize("changes", [None, {"priority": 1}])
+def test_jobs_rerun_together_wait_for_each_other_as_before(
+    master: Harness, changes: dict[str, Any] | None
+) -> None:
+    # Seen: B, cancelled because A had failed, ran at once when both were run again.
+    old = end_chain(master, "ok", "any", "failure")
+    assert [master.state(each) for each in old] == ["failed", "cancelled", "failed", "failed"]
+    converted = msgspec.convert(changes, RerunChanges | None)
+    results = master.request(requests.RerunJobs(old, "ben", converted))
+    new = [int(each.done) for each in results]
+    assert new == [each + len(old) for each in old]
+    assert [waits(master, each) for each in new] == [
+        [], [(new[0], "ok")], [(new[1], "any")], [(new[2], "failure")],
+    ]  # fmt: skip
+    assert [master.shown_job(each)["rerun_of"] for each in new] == old
+    granted = []
+    while jobs := master.take_grants():
+        granted += jobs
+        master.finish(1, *jobs)
+    assert granted == new[:3]
+    assert master.state(new[3]) == "cancelled"
+    with master.store.snapshot() as tx:
+        assert check(tx) == []
+
+
+def test_a_rerun_alone_has_no_dependencies_on_ended_jobs(master: Harness) -> None:
+    first, second, third = end_chain(master, "ok", "any")
+    assert waits(master, int(rerun(master, [second])[0].done)) == []
+    results = rerun(master, [first, third])
+    assert [waits(master, int(each.done)) for each in results] == [[], []]
+
+
+def test_a_rerun_waits_for_what_its_job_waited_for_and_has_not_ended(master: Harness) -> None:
+    master.define("encode")
+    first = master.submit("encode", hold=True).id
+    old = master.submit("encode", after=[{"job": first, "when": "any"}]).id
+    master.request(requests.CancelJobs([old], "anna"))
+    refused, done = rerun(master, [first, old])
+    assert refused.error == f"job {first} has not ended yet (queued)"
+    assert waits(master, int(done.done)) == [(first, "any")]
+
+
+def test_dependencies_that_are_given_join_those_taken_over(master: Harness) -> None:
+    first, second = end_chain(master, "ok")
+    held = master.submit("encode", hold=True).id
+    _, done = rerun(master, [first, second], after=[{"job": held, "when": "any"}])
+    new_id = int(done.done)
+    assert sorted(waits(master, new_id)) == [(held, "any"), (new_id - 1, "ok")]
+    # Of two conditions on one job, the given one holds.
+    old = master.submit("encode", after=[{"job": held}]).id
+    master.request(requests.CancelJobs([old], "anna"))
+    new = rerun_one(master, old, after=[{"job": held, "when": "failure"}])
+    assert waits(master, new["id"]) == [(held, "failure")]
+
+
+def test_a_job_is_not_rerun_if_one_that_it_waited_for_is_refused(master: Harness) -> None:
+    master.define("check")
+    first, second, third = end_chain(master, "ok", "ok")
+    lone = end_job(master, command="check", arguments={}, hold=True)
+    waiting = end_job(master, arguments={}, hold=True, after=[{"job": lone, "when": "any"}])
+    later = end_job(master, arguments={}, hold=True, after=[{"job": waiting, "when": "any"}])
+    master.request(requests.RemoveCommand("check"))
+    results = rerun(master, [first, second, third, lone, waiting, later])
+    assert [bool(each.done) for each in results] == [True, True, True, False, False, False]
+    assert [each.error for each in results[3:]] == [
+        f"the command of job {lone} was removed",
+        f"job {waiting}: it waited for job {lone}, which could not be submitted again; to run job "
+        f"{waiting} anyway, rerun it alone",
+        f"job {later}: it waited for job {waiting}, which could not be submitted again; to run "
+        f"job {later} anyway, rerun it alone",
+    ]
+
+
+def test_slices_of_one_request_share_the_ids_of_the_reruns(master: Harness) -> None:
+    first, second = end_chain(master, "ok")
+    earlier = requests.RerunIds()
+    results = master.request(requests.RerunJobs([first], "ben", None, earlier))
+    earlier.add(results)
+    # The job of the first slice has failed again meanwhile.
+    [again] = master.take_grants()
+    master.finish(1, again, code=1)
+    [done] = master.request(requests.RerunJobs([second], "ben", None, earlier))
+    new = master.shown_job(int(done.done))
+    assert [(each["job"], each["when"]) for each in new["after"]] == [(again, "ok")]
+    assert (new["state"], new["reason"]["code"]) == ("cancelled", "dependency_failed")
+    # The job of the first slice was refused.
+    earlier = requests.RerunIds()
+    earlier.add([JobActionResult(first, "failed", "", "refused", False)])
+    [done] = master.request(requests.RerunJobs([second], "ben", None, earlier))
+    assert f"it waited for job {first}" in done.error
+
+
+def test_serial_dependencies_of_schedules_are_not_taken_over(master: Harness) -> None:
+    master.define("encode")
+    ids = [master.submit("encode", hold=True).id]
+    submit = Submit("encode", after=[Dependency(ids[0], "any")])
+    ids.append(master.request(requests.SubmitJob(submit, "anna", is_serial=True)).id)
+    master.request(requests.CancelJobs(ids, "anna"))
+    results = master.request(requests.RerunJobs(ids, "ben"))
+    assert [waits(master, int(each.done)) for each in results] == [[], []]

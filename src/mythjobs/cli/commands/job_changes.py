@@ -85,7 +85,7 @@ def rerun(
 ) -> int:
     """Submit ended jobs again, each as a new job, with other values if options give them.
 
-    A filter without --state selects failed jobs.
+    A filter without --state selects failed jobs. Jobs that waited for each other do so again.
     """
     given, selection = _split(options)
     changes = _build_changes(session, given, selection)

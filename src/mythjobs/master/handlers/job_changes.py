@@ -60,7 +60,8 @@ def check_changes(changes: JobChanges) -> None:
 
 def merge_changes(turn: TurnContext, old: JobSubmission, changes: JobChanges) -> Submit:
     """Return the submit of a job with the changed values; the others are those of the old job,
-    except start time, deadline, key, hold and dependencies. Raises BadRequest."""
+    except start time, deadline, key, hold and dependencies, which the changes give. Raises
+    BadRequest."""
     name, columns, row = old.command.name, old.columns, old.requirements
     arguments: _Values = {}
     run = None

@@ -66,6 +66,11 @@ _READ_UNMET = Statement(
         in_list(dependency.c.job_id, "job_ids"), dependency.c.met == UNMET
     )
 )
+_READ_CONDITIONS = Statement(
+    select(dependency.c.job_id, dependency.c.on_job_id, dependency.c.accept).where(
+        in_list(dependency.c.job_id, "job_ids"), dependency.c.accept != literal(SERIAL)
+    )
+)
 _FIND_SERIAL_DEPENDENTS = Statement(
     select(dependency.c.job_id)
     .where(
@@ -107,6 +112,17 @@ def add(tx: Transaction, rows: Sequence[tuple[int, int, str, bool]]) -> None:
             for dependent_id, on_job_id, accept, met in rows
         ],
     )
+
+
+def read_conditions(tx: Transaction, job_ids: Sequence[int]) -> dict[int, list[tuple[int, str]]]:
+    """Return the dependencies of jobs, met or not, as (job waited for, accept) by dependent job.
+
+    Serial dependencies are left out, and so are jobs without dependencies.
+    """
+    found: dict[int, list[tuple[int, str]]] = {}
+    for dependent_id, on_job_id, accept in _READ_CONDITIONS.run(tx, job_ids=list(job_ids)):
+        found.setdefault(dependent_id, []).append((on_job_id, accept))
+    return found
 
 
 class Resolved(NamedTuple):

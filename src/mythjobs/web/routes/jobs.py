@@ -24,6 +24,7 @@ from mythjobs.web.routes.validation import (
     check_changes,
     check_job_id,
     check_range,
+    check_states,
     check_submit,
     check_time_ms,
     check_wait_s,
@@ -80,7 +81,7 @@ async def list_jobs(
     since_ms: FromQuery[int | None] = None,
     held: FromQuery[bool] = False,
 ) -> responses.Jobs:
-    states = _parse_states(state_is)
+    states = check_states(state_is)
     return await get_master(request).list_jobs(
         states=states,
         command=command,
@@ -110,7 +111,7 @@ async def count_jobs(
     since_ms: FromQuery[int | None] = None,
 ) -> responses.Counts:
     job_filter = filters.JobFilter(
-        _parse_states(state_is),
+        check_states(state_is),
         command,
         None if batch is None else check_batch_id(batch),
         subject,
@@ -120,14 +121,6 @@ async def count_jobs(
         check_time_ms(since_ms, "since_ms"),
     )
     return {"counts": await get_master(request).read(filters.count_jobs, job_filter)}
-
-
-def _parse_states(listed: str | None) -> tuple[str, ...]:
-    states = tuple(listed.split(",")) if listed else ()
-    for each in states:
-        if each not in tuple(JobState):
-            raise BadRequest(f'state: "{each}" is not one of {", ".join(JobState)}')
-    return states
 
 
 @get(
@@ -176,8 +169,14 @@ async def rerun_jobs(request: ApiRequest, data: JSONBody[Rerun]) -> responses.Ac
     changes = None if data.changes is None else check_changes(data.changes)
     if changes is not None and changes.key is not None and len(data.ids) != 1:
         raise BadRequest("key: is for one job, so it needs a single id in ids")
-    by = get_submitter(request)
-    return await _act_on_ids(request, data.ids, lambda ids: requests.RerunJobs(ids, by, changes))
+    by, reruns = get_submitter(request), requests.RerunIds()
+    # A job has a higher id than the jobs that it waits for, and so has its rerun.
+    order = sorted(range(len(data.ids)), key=data.ids.__getitem__)
+    ids = [data.ids[each] for each in order]
+    make_request = _request_maker("rerun", by, changes=changes, reruns=reruns)
+    results = (await _act_on_ids(request, ids, make_request, reruns))["jobs"]
+    by_position = dict(zip(order, results, strict=True))
+    return {"jobs": [by_position[each] for each in range(len(order))]}
 
 
 @post(
@@ -204,8 +203,12 @@ async def set_priority(request: ApiRequest, data: JSONBody[JobPriority]) -> resp
 
 
 async def _act_on_ids(
-    request: ApiRequest, ids: list[int], make_request: Callable[[list[int]], requests.Request]
+    request: ApiRequest,
+    ids: list[int],
+    make_request: Callable[[list[int]], requests.Request],
+    reruns: requests.RerunIds | None = None,
 ) -> responses.ActionResults:
+    """Act on slices of jobs, one per transaction. reruns: gets the ids of the new jobs."""
     if not ids:
         raise BadRequest("ids: must contain at least one job id")
     # Omit ids beyond the store's 64-bit integers, which its queries cannot contain.
@@ -213,7 +216,10 @@ async def _act_on_ids(
     master = get_master(request)
     acted: list[JobActionResult] = []
     for first in range(0, len(valid), SLICE_JOBS):
-        acted += await master.execute(make_request(valid[first : first + SLICE_JOBS]))
+        done = await master.execute(make_request(valid[first : first + SLICE_JOBS]))
+        if reruns is not None:
+            reruns.add(done)
+        acted += done
     results = iter(acted)
     return {"jobs": [next(results) if is_valid_id(each) else _no_job(each) for each in ids]}
 
@@ -223,7 +229,11 @@ def _no_job(job_id: int) -> JobActionResult:
 
 
 def _request_maker(
-    action: Action, by: str, priority: int = 0, changes: RerunChanges | None = None
+    action: Action,
+    by: str,
+    priority: int = 0,
+    changes: RerunChanges | None = None,
+    reruns: requests.RerunIds | None = None,
 ) -> Callable[[list[int]], requests.Request]:
     match action:
         case "cancel":
@@ -233,7 +243,7 @@ def _request_maker(
         case "release":
             return requests.ReleaseJobs
         case "rerun":
-            return lambda ids: requests.RerunJobs(ids, by, changes)
+            return lambda ids: requests.RerunJobs(ids, by, changes, reruns)
         case "priority":
             return lambda ids: requests.SetPriority(ids, priority, by)
         case "set":
@@ -280,7 +290,8 @@ async def act_on_matching(
         raise BadRequest("priority: is needed for this act, and for no other")
     changes = _check_changes_of_many(data)
     by = get_submitter(request)
-    make_request = _request_maker(data.act, by, data.priority or 0, changes)
+    reruns = requests.RerunIds()
+    make_request = _request_maker(data.act, by, data.priority or 0, changes, reruns)
     master, disconnected = get_master(request), get_disconnect(request)
     last_id, after_id = await master.read(filters.find_max_id), 0
     done = unchanged = refused = 0
@@ -297,6 +308,7 @@ async def act_on_matching(
         refused += len(new_errors)
         errors += new_errors[: _MAX_ERRORS - len(errors)]
         if data.act == "rerun":
+            reruns.add(acted)
             _add_ids(new_ids, [int(each.done) for each in acted if each.changed])
         after_id = ids[-1]
     return {

@@ -1,4 +1,4 @@
-"""Range checks of numbers in requests."""
+"""Checks of values in requests: ranges of numbers, states of jobs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import Final, TypeVar
 
 from mythjobs.errors import BadRequest, NoSuchJob
+from mythjobs.model.life import JobState
 from mythjobs.model.units import MAX_WALL_MS
 from mythjobs.protocol.job_changes import JobChanges, RerunChanges
 from mythjobs.protocol.requests import Submit
@@ -75,3 +76,12 @@ def check_wait_s(wait: float) -> float:
     if not math.isfinite(wait) or wait < 0:
         raise BadRequest(f"wait: must be seconds, 0 or more (at most {MAX_WAIT_S:g} are waited)")
     return min(wait, MAX_WAIT_S)
+
+
+def check_states(listed: str | None) -> tuple[str, ...]:
+    """Return the states of a list with commas."""
+    states = tuple(listed.split(",")) if listed else ()
+    for each in states:
+        if each not in tuple(JobState):
+            raise BadRequest(f'state: "{each}" is not one of {", ".join(JobState)}')
+    return states

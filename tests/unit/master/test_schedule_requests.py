@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mythjobs.errors import Conflict
+from mythjobs.master import requests as master_requests
 from mythjobs.master.schedules import requests
 from tests.unit.master.harness import Harness
 from tests.unit.master.schedule_harness import HOUR_S, MINUTE_S, Calendar, Row
@@ -47,3 +49,23 @@ def test_a_request_in_the_first_turn_after_a_restart_does_not_hide_why_ticks_wer
     calendar.add("other", cron="@hourly")
     why = "the master was not running"
     assert calendar.rows() == [Row("2026-11-24 13:00", "missed", reason=why)]
+
+
+def test_a_command_is_not_removed_while_a_schedule_uses_it(master: Harness) -> None:
+    # Seen: the removal succeeded, and each tick of the schedule was refused from then on.
+    calendar = Calendar(master, cron="@hourly")
+    master.request(requests.PauseSchedule("night", True))
+    remove = master_requests.RemoveCommand("backup")
+    with pytest.raises(Conflict) as refused:
+        master.request(remove)
+    assert refused.value.sentence == (
+        "cannot remove backup: schedule night uses it; `mythjobs schedule remove night` removes a "
+        "schedule, `mythjobs schedule edit night` can give it another command"
+    )
+    for number in range(11):
+        calendar.add(f"a{number:02}", cron="@daily")
+    with pytest.raises(Conflict, match=r"schedules use it: a00, a01, .*, a09 and 2 more; "):
+        master.request(remove)
+    for name in ("night", *(f"a{number:02}" for number in range(11))):
+        master.request(requests.RemoveSchedule(name))
+    assert master.request(remove) == "backup"

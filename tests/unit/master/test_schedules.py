@@ -204,14 +204,14 @@ def test_a_paused_schedule_records_its_ticks(master: Harness) -> None:
 
 def test_a_refused_submit_is_a_row_and_one_notice(master: Harness) -> None:
     calendar = Calendar(master, cron="@hourly", arguments={})
-    master.request(master_requests.RemoveCommand("backup"))
+    master.define("backup", parameters=[{"name": "disk"}])
     calendar.advance(3 * HOUR_S)
     [row] = calendar.rows()
     assert (row.outcome, row.ticks) == ("refused", 3)
-    assert 'there is no command "backup"' in row.reason
+    assert 'requires the parameter "disk"' in row.reason
     [notice] = calendar.notices
     assert (notice["name"], notice["count"]) == ("night", 1)
-    assert notice["sentence"].startswith("cannot submit a job: there is no command")
+    assert notice["sentence"].startswith("cannot submit a job: backup requires the parameter")
 
 
 def test_a_late_job_is_told_once(master: Harness) -> None:

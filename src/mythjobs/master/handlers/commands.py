@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mythjobs.errors import BadRequest, Conflict
 from mythjobs.master import requests
 from mythjobs.master.handlers.machines import check_end
@@ -13,6 +15,8 @@ from mythjobs.model.definition import command_from_table
 from mythjobs.protocol import responses
 from mythjobs.protocol.requests import DefineResult
 from mythjobs.store.writes import commands, readiness
+
+_MAX_NAMED: Final = 10  # schedules that a refusal names
 
 
 def define_command(turn: TurnContext, request: requests.DefineCommand) -> DefineResult:
@@ -45,11 +49,12 @@ def remove_command(turn: TurnContext, request: requests.RemoveCommand) -> str:
     """Remove a command.
 
     Raises NoSuchCommand, BadRequest for the built-in "run", Conflict while the command has jobs
-    that have not ended.
+    that have not ended, or a schedule that uses it.
     """
     defined = turn.catalog.find_command(turn.tx, request.name)
     if request.name == RUN:
         raise BadRequest('"run" is built in and cannot be removed')
+    _check_unscheduled(turn, request.name)
     open_jobs = commands.count_open_jobs(turn.tx, defined.command_id)
     if open_jobs:
         jobs = "1 job has" if open_jobs == 1 else f"{open_jobs} jobs have"
@@ -62,6 +67,25 @@ def remove_command(turn: TurnContext, request: requests.RemoveCommand) -> str:
     end_notifications(turn, f"command {defined.command_id}")
     turn.catalog.forget_command(request.name)
     return request.name
+
+
+def _check_unscheduled(turn: TurnContext, name: str) -> None:
+    """Raise Conflict if a schedule submits jobs of this command: each of its ticks would fail.
+
+    A schedule that is paused or cannot be used at present counts, too: it may go on at any time.
+    """
+    schedules = turn.state.schedules.by_id.values()
+    names = sorted(each.name for each in schedules if each.command == name)
+    if not names:
+        return
+    listed = ", ".join(names[:_MAX_NAMED])
+    if len(names) > _MAX_NAMED:
+        listed += f" and {len(names) - _MAX_NAMED} more"
+    use = f"schedule {listed} uses it" if len(names) == 1 else f"schedules use it: {listed}"
+    raise Conflict(
+        f"cannot remove {name}: {use}; `mythjobs schedule remove {names[0]}` removes a schedule, "
+        f"`mythjobs schedule edit {names[0]}` can give it another command"
+    )
 
 
 def enable_command(turn: TurnContext, request: requests.EnableCommand) -> responses.Enabled:

@@ -9,7 +9,14 @@ from typing import Final
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.session import Session
-from mythjobs.cli.waiting import RetryWindow, format_held, get_job, has_ended, is_held
+from mythjobs.cli.waiting import (
+    RetryWindow,
+    find_held_job,
+    format_held,
+    get_job,
+    has_ended,
+    is_held,
+)
 from mythjobs.client.client import Json
 from mythjobs.errors import BadRequest, Unreachable
 from mythjobs.model.units import humanize_size
@@ -19,6 +26,8 @@ from mythjobs.protocol.output_frames import OutputFrameDecoder
 # Interval for polling a job that has not started; doubled from the first value to the last.
 _FIRST_POLL_S: Final = 0.01
 _LAST_POLL_S: Final = 0.5
+# Interval at which the jobs that a job waits for are searched for a held one: one request for each.
+_HELD_INTERVAL_MS: Final = 5000
 # Following fails if the output of an ended job is unavailable this long. Output reaches the master
 # within moments after the end if the job's machine is connected.
 _OUTPUT_ARRIVES_MS: Final = 10_000
@@ -41,7 +50,8 @@ class OutputFollower:
         self._retry = RetryWindow(session, quiet=quiet)
         self._quiet = quiet
         self._until_held = until_held
-        self._is_held_reported = False
+        self._reported_held_id: int | None = None
+        self._next_search_ms = 0
         self._job_id = job_id
         self._stream = stream
         self._write = write
@@ -84,17 +94,24 @@ class OutputFollower:
             poll_s = min(2 * poll_s, _LAST_POLL_S)
 
     def _has_stopped(self, job: Json) -> bool:
-        """Return True if the job is held and `until_held` is set.
+        """Return True if the job is held and `until_held` is set, else report a held job."""
+        if is_held(job) and self._until_held:
+            return True
+        if not self._quiet:
+            self._report_held(job)
+        return False
 
-        If the job is held and `until_held` is not set, print once that it is held.
-        """
-        if not is_held(job):
-            self._is_held_reported = False
-            return False
-        if not (self._until_held or self._quiet or self._is_held_reported):
-            self._is_held_reported = True
-            terminal.print_message(format_held(job, job))
-        return self._until_held
+    def _report_held(self, job: Json) -> None:
+        """Print once that the job, or another one that it waits for, is held."""
+        now_ms = clock.master_now().steady_ms
+        if not is_held(job) and now_ms < self._next_search_ms:
+            return
+        self._next_search_ms = now_ms + _HELD_INTERVAL_MS
+        held = find_held_job(self._retry, job)
+        held_id = None if held is None else held["id"]
+        if held is not None and held_id != self._reported_held_id:
+            terminal.print_message(format_held(job, held))
+        self._reported_held_id = held_id
 
     def count_missing_bytes(self, job: Json) -> int:
         """Return the number of bytes of the attempt's output that were not copied."""

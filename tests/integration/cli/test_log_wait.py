@@ -4,11 +4,14 @@ import json
 import signal
 import subprocess
 import time
+from typing import Any
+
+import pytest
 
 from mythjobs.protocol.output_frames import MEDIA_TYPE, encode_frame
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.samples import ad_hoc, attempt, failed, job, output, running, succeeded
-from tests.integration.cli.scripted import Answer, Master, Reply, environment, error
+from tests.integration.cli.scripted import Answer, Master, Reply, Request, environment, error
 
 BYTES = bytes(range(256)) * 3 + b"no line end"
 
@@ -275,3 +278,31 @@ def test_a_followed_log_tells_once_that_the_job_is_held(call: Call, master: Mast
     done = call("log", "7", "-f")
     assert (done.code, done.out) == (0, "one")
     assert done.err.count("job 7 is held") == 1
+
+
+@pytest.mark.parametrize("arguments", [["log", "7", "-f"], ["run", "--after", "5", "true"]])
+def test_following_a_job_that_waits_for_a_held_one_tells_so_once(
+    call: Call, master: Master, arguments: list[str]
+) -> None:
+    # Seen: both waited without a word.
+    waits: dict[str, Any] = {
+        "hold": False, "reason": {"code": "dependency", "sentence": "waits for job 5"},
+        "after": [{"job": 5, "when": "ok", "met": False}],
+    }  # fmt: skip
+    ad_hoc(master, succeeded())
+
+    def look(_: Request) -> dict[str, Any]:
+        # The job waits for three more looks after the search.
+        paths = [each.path for each in master.requests]
+        has_waited = "jobs/5" in paths and paths[paths.index("jobs/5") :].count("jobs/7") > 3
+        return succeeded() if has_waited else job(7, **waits)
+
+    master.answers |= {"GET jobs/7": look, "GET jobs/5": job(5, **HELD)}
+    done = call(*arguments)
+    assert done.code == 0
+    assert done.err == (
+        "mythjobs: job 7 waits for job 5, which is held: held because it was lost. "
+        "`mythjobs release 5` runs it, `mythjobs cancel 5` ends it\n"
+    )
+    # Each search takes a request for each job waited for.
+    assert [each.path for each in master.requests].count("jobs/5") == 1

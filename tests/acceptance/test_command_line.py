@@ -230,6 +230,24 @@ def test_many_jobs_are_cancelled_with_one_command_and_pruned(queue: Queue) -> No
     assert queue("prune", "--older-than", "1ms", "--yes", "--json").json == {"jobs": 1201}
 
 
+def test_jobs_that_waited_for_each_other_are_rerun_in_their_order(queue: Queue) -> None:
+    ready, log = queue.root / "ready", queue.root / "order"
+    run = ("run", "--detach", "--print-id")
+    first = queue(*run, "--", "sh", "-c", f"sleep 0.1; echo 1 >>{log}; test -e {ready}").out.strip()
+    second = queue(*run, "--after", first, "--", "sh", "-c", f"echo 2 >>{log}").out.strip()
+    queue("wait", first, second, code=1)
+    assert log.read_text() == "1\n"
+    ready.touch()
+    done = queue("rerun", second, first).out
+    new = int(second) + 1
+    assert done == (
+        f"job {new + 1} is a rerun of job {second}\njob {new} is a rerun of job {first}\n"
+    )
+    queue("wait", new, new + 1)
+    assert log.read_text() == "1\n1\n2\n"
+    assert queue.job(new + 1)["after"] == [{"job": new, "when": "ok", "met": True}]
+
+
 def test_definitions_and_the_store_are_exported(queue: Queue) -> None:
     queue("command", "add", "gated.toml")
     (queue.root / "gated.toml").write_text(GATED.replace("10m", "5m"))

@@ -14,6 +14,7 @@ from mythjobs.protocol import messages as m
 from mythjobs.protocol.job_changes import RerunChanges
 from mythjobs.protocol.requests import Dependency, JobActionResult, Submit
 from mythjobs.store.invariants.run import check
+from mythjobs.store.writes import prune
 from tests.unit.master.harness import NOON, Harness
 
 PARAMETERS = [
@@ -296,6 +297,15 @@ def test_a_job_is_not_rerun_if_one_that_it_waited_for_is_refused(master: Harness
         f"job {later}: it waited for job {waiting}, which could not be submitted again; to run "
         f"job {later} anyway, rerun it alone",
     ]
+
+
+def test_a_job_that_was_deleted_is_not_waited_for(master: Harness) -> None:
+    first, second = end_chain(master, "failure")
+    with master.store.transaction() as tx:
+        assert prune.delete_jobs(tx, [first]) == 1
+    results = master.request(requests.RerunJobs([first, second], "ben"))
+    assert results[0].error == f"there is no job {first}"
+    assert waits(master, int(results[1].done)) == []
 
 
 def test_slices_of_one_request_share_the_ids_of_the_reruns(master: Harness) -> None:

@@ -88,8 +88,8 @@ class _Dependencies:
         self._earlier = request.earlier or requests.RerunIds()
         self._reruns = dict.fromkeys(request.ids, 0)  # id of the rerun; 0: none so far
         awaited = {job_id for rows in old.values() for job_id, _ in rows}
-        flags = jobs.read_flags(turn.tx, sorted(awaited)).values() if awaited else ()
-        self._open = {each.job_id for each in flags if each.state not in FINAL}
+        # Without the jobs that were deleted.
+        self._awaited = jobs.read_flags(turn.tx, sorted(awaited)) if awaited else {}
 
     def record(self, old_id: int, new_id: int) -> None:
         self._reruns[old_id] = new_id
@@ -102,9 +102,12 @@ class _Dependencies:
         taken = dict[int, Dependency]()
         for awaited_id, when in self._old.get(job_id, ()):
             rerun_id = self._reruns.get(awaited_id, self._earlier.find(awaited_id))
+            flags = self._awaited.get(awaited_id)
             if rerun_id:
                 taken[rerun_id] = _convert(rerun_id, when)
-            elif awaited_id in self._open:
+            elif flags is None:
+                continue  # deleted
+            elif flags.state not in FINAL:
                 taken[awaited_id] = _convert(awaited_id, when)
             elif rerun_id == 0:
                 raise BadRequest(

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple, TextIO
+from typing import ClassVar, Final, NamedTuple, TextIO
 
 from mythjobs.errors import BadRequest
 
@@ -86,9 +86,45 @@ def print_line_now(text: str) -> None:
     print(sanitize(text), flush=True)
 
 
+class ProgressLine:
+    """A line on stderr that is overwritten, shown only on a terminal."""
+
+    # The line that is on the terminal, None if there is none.
+    _shown: ClassVar[ProgressLine | None] = None
+
+    def __init__(self) -> None:
+        self.is_shown = sys.stderr.isatty() and has_escape_sequences()
+
+    def show(self, line: str) -> None:
+        if self.is_shown:
+            ProgressLine._shown = self
+            # A line that is wrapped could not be overwritten.
+            text = sanitize(line)[: _get_width() - 1]
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if ProgressLine._shown is self:
+            self.clear_shown()
+
+    @staticmethod
+    def clear_shown() -> None:
+        """Remove whatever line is shown, before something else is printed."""
+        if ProgressLine._shown is not None:
+            ProgressLine._shown = None
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _get_width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80
+
+
 def print_message(sentence: str) -> None:
     """Print an error or a notice to stderr."""
     try:
+        ProgressLine.clear_shown()
         sentence = _LONG_QUOTE.sub(_shorten_quote, sanitize(sentence))
         print(f"mythjobs: {sentence}", file=sys.stderr, flush=True)
     except OSError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
@@ -11,7 +10,6 @@ from typing import Any, Final, TypeVar
 from mythjobs import clock
 from mythjobs.cli import terminal
 from mythjobs.cli.session import Session
-from mythjobs.cli.terminal import sanitize
 from mythjobs.cli.times import find_percent, format_job_left, format_job_progress
 from mythjobs.client.client import Client, ConnectionLost, Json
 from mythjobs.errors import StoreUnavailable, Unreachable
@@ -73,33 +71,6 @@ class RetryWindow:
                 continue
             self._was_reached = True
             return answer
-
-
-class ProgressLine:
-    """A line on stderr that is overwritten, shown only on a terminal."""
-
-    def __init__(self) -> None:
-        self.is_shown = sys.stderr.isatty() and terminal.has_escape_sequences()
-        self._has_text = False
-
-    def show(self, line: str) -> None:
-        if self.is_shown:
-            self._has_text = True
-            # A line that is wrapped could not be overwritten.
-            text = sanitize(line)[: _get_width() - 1]
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        if self._has_text:
-            self._has_text = False
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _get_width() -> int:
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except OSError:
-        return 80
 
 
 def has_ended(job: Json) -> bool:
@@ -190,7 +161,7 @@ def _has_output(job: Json) -> bool:
 
 
 def _wait_for_jobs(session: Session, waiting: list[int], on_end: Callable[[Json], object]) -> int:
-    retry, line, code = RetryWindow(session), ProgressLine(), 0
+    retry, line, code = RetryWindow(session), terminal.ProgressLine(), 0
     on_update = _show_progress(line) if line.is_shown else None
     reported = set[int]()
     try:
@@ -224,7 +195,7 @@ def wait_for_batch(session: Session, batch: int) -> tuple[Json, int]:
 
     Return earlier, with exit code NEEDS_USER, if all jobs that have not ended are held.
     """
-    retry, line = RetryWindow(session), ProgressLine()
+    retry, line = RetryWindow(session), terminal.ProgressLine()
     wait_s, counted_ms = 0.0, -_HELD_INTERVAL_MS
     try:
         while True:
@@ -298,7 +269,7 @@ def format_job_end(job: Json) -> str:
     return text + (f" (took {humanize_duration(wall_s)})" if wall_s else "")
 
 
-def _show_progress(line: ProgressLine) -> Callable[[Json], None]:
+def _show_progress(line: terminal.ProgressLine) -> Callable[[Json], None]:
     return lambda job: line.show(format_progress(job, clock.master_now().wall_ms))
 
 

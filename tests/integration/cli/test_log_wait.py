@@ -10,6 +10,7 @@ import pytest
 
 from mythjobs.protocol.output_frames import MEDIA_TYPE, encode_frame
 from tests.integration.cli.conftest import Call
+from tests.integration.cli.on_terminal import run_on_terminal
 from tests.integration.cli.samples import ad_hoc, attempt, failed, job, output, running, succeeded
 from tests.integration.cli.scripted import Answer, Master, Reply, Request, environment, error
 
@@ -182,6 +183,14 @@ def test_wait_survives_a_restart_of_the_master(call: Call, master: Master) -> No
         done = call("wait", "7")
         assert (done.code, done.out) == (0, "job 7 succeeded (took 2.0 s)\n")
         assert done.err.startswith("mythjobs: the master is unreachable; running jobs continue")
+
+
+def test_message_replaces_the_progress_line(master: Master) -> None:
+    master.answers["GET jobs/7"] = [running(), Reply(200, {}, (b"{",), whole=False), succeeded()]
+    output = run_on_terminal(master, "wait", "7", with_stderr=True)
+    progress, message = output.split("\n")[0].removeprefix("\r\x1b[K").split("\r\x1b[K")
+    assert progress.startswith("job 7 ")
+    assert message.startswith("mythjobs: the master is unreachable")
 
 
 def test_wait_survives_an_outage_of_the_store(call: Call, master: Master) -> None:

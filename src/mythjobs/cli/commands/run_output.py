@@ -10,9 +10,8 @@ from typing import Final, TextIO
 from mythjobs import clock
 from mythjobs.cli.follow import OutputFollower, report_missing_bytes
 from mythjobs.cli.session import Session
-from mythjobs.cli.terminal import OutputStream
+from mythjobs.cli.terminal import OutputStream, ProgressLine
 from mythjobs.cli.waiting import (
-    ProgressLine,
     RetryWindow,
     format_progress,
     get_job,

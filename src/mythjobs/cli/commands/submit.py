@@ -188,7 +188,7 @@ def _warn_if_impossible(client: Client, batch: int, first: int) -> None:
 
 
 def _upload(client: Client, query: Json, file: str, defaults: batch_input.ArgumentDefaults) -> Json:
-    progress = waiting.ProgressLine()
+    progress = terminal.ProgressLine()
     name = "stdin" if file == "-" else file
     lines: list[int] = []
     try:
@@ -212,7 +212,7 @@ def _open_input(file: str) -> AbstractContextManager[Any]:
 
 
 def _report_upload(
-    pieces: Iterable[tuple[int, bytes]], progress: waiting.ProgressLine
+    pieces: Iterable[tuple[int, bytes]], progress: terminal.ProgressLine
 ) -> Iterator[bytes]:
     began_ms, sent = clock.master_now().steady_ms, 0
     for count, piece in pieces:

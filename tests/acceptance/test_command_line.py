@@ -224,7 +224,7 @@ def test_many_jobs_are_cancelled_with_one_command_and_pruned(queue: Queue) -> No
     refused = queue("cancel", "--command", "gated", code=2)
     assert refused.err.startswith("mythjobs: cancel 1200 queued jobs; stdin is not a terminal")
     done = queue("cancel", "--command", "gated", "--yes", "--json").json
-    assert done == {"act": "cancel", "done": 1200, "unchanged": 0, "refused": 0, "errors": []}
+    assert (done["done"], done["unchanged"], done["refused"]) == (1200, 0, 0)
     asked = queue("prune", "--older-than", "1ms", code=2).err
     assert asked.startswith("mythjobs: delete 1 succeeded and 1200 cancelled jobs ended before ")
     assert queue("prune", "--older-than", "1ms", "--yes", "--json").json == {"jobs": 1201}

@@ -139,7 +139,14 @@ def _apply_to_filter(
     else:
         if selection.batch is not None:
             client.get(f"batches/{selection.batch}")  # raises if there is no such batch
-        done = {"act": action.name, "done": 0, "unchanged": 0, "refused": 0, "errors": []}
+        done = {
+            "act": action.name,
+            "done": 0,
+            "unchanged": 0,
+            "refused": 0,
+            "errors": [],
+            "new_ids": [],
+        }
     if as_json:
         terminal.print_json(done)
     else:
@@ -156,7 +163,7 @@ def _apply_to_filter(
     return _EXIT_REFUSED if done["refused"] else 0
 
 
-def _format_new_ids(ranges: list[tuple[int, int]]) -> str:
+def _format_new_ids(ranges: list[list[int]]) -> str:
     """Return the ids of the new jobs, as `wait` takes them: `: 15-17,20`."""
     if not ranges:
         return ""

@@ -276,14 +276,14 @@ class ActionResults(TypedDict):
 
 class MatchingActionResult(TypedDict):
     """unchanged: jobs on which the act had its effect before. new_ids: of rerun, the ranges
-    (first, last) of the ids of the new jobs."""
+    [first, last] of the ids of the new jobs."""
 
     act: str
     done: int
     unchanged: int
     refused: int
     errors: list[str]
-    new_ids: list[tuple[int, int]]
+    new_ids: list[list[int]]
 
 
 class SubmittedBatch(TypedDict):

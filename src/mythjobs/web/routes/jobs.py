@@ -296,7 +296,7 @@ async def act_on_matching(
     last_id, after_id = await master.read(filters.find_max_id), 0
     done = unchanged = refused = 0
     errors: list[str] = []
-    new_ids: list[tuple[int, int]] = []
+    new_ids: list[list[int]] = []
     while not disconnected.done():
         ids = await master.read(filters.find_ids, job_filter, after_id, last_id, SLICE_JOBS)
         if not ids:
@@ -321,13 +321,13 @@ async def act_on_matching(
     }
 
 
-def _add_ids(ranges: list[tuple[int, int]], ids: list[int]) -> None:
-    """Add ids, in ascending order, to ranges (first, last) of lower ids."""
+def _add_ids(ranges: list[list[int]], ids: list[int]) -> None:
+    """Add ids, in ascending order, to ranges [first, last] of lower ids."""
     for each in ids:
         if ranges and ranges[-1][1] + 1 == each:
-            ranges[-1] = (ranges[-1][0], each)
+            ranges[-1][1] = each
         else:
-            ranges.append((each, each))
+            ranges.append([each, each])
 
 
 def _check_changes_of_many(data: ActOnMatching) -> RerunChanges | None:

@@ -174,7 +174,8 @@ print(*sorted(kinds))
 def test_much_output_without_a_free_descriptor_is_dropped(keep: str, tmp_path: Path) -> None:
     """The program never ended, and reading its output raised OSError."""
     script = f"""
-text = "read x; yes a | head -c 40000; yes x | head -c 300000; exit 7"
+# It ends only after all output was read: its end frees a descriptor.
+text = "read x; yes a | head -c 40000; yes x | head -c 300000; read y; exit 7"
 process = MythSystem.shell(text, stdin=PIPE, keep={keep}).start()
 process.pid
 held = []
@@ -186,9 +187,12 @@ try:
 except OSError:
     pass
 process.stdin.write(bytes([10]))
+output = process.stdout
+while output.written_bytes < 340_000:
+    output.wait(output.written_bytes)
+process.stdin.write(bytes([10]))
 print(process.wait(20))
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-output = process.stdout
 data = output.read()
 print(output.written_bytes, output.written_bytes - output.dropped_bytes == len(data))
 print(data == output.head() + output.tail(), data == b"".join(output))

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from mythjobs.model.life import JobState
 from mythjobs.model.units import MAX_WALL_MS, humanize_duration, parse_duration
+from mythjobs.model.zone import find_offset_change_ms
 
 # An end that is nearer than this is shown with seconds.
 _SOON_MS: Final = 600_000
@@ -173,13 +174,7 @@ def _to_ms(local: datetime) -> float:
         return shown[0]
     # The two readings of such a time lie before and after the change of the clocks.
     low, *_, high = sorted(int(local.replace(fold=fold).timestamp()) for fold in (0, 1))
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _to_local(middle * 1000).utcoffset() == _to_local(low * 1000).utcoffset():
-            low = middle
-        else:
-            high = middle
-    return high * 1000
+    return find_offset_change_ms(low * 1000, high * 1000, _to_local)
 
 
 def _shift_day(now_ms: int, days: int) -> date:

@@ -1,8 +1,12 @@
-"""Conversion between instants and local time. The only file that handles daylight saving."""
+"""Conversion between instants and local time in a named time zone, with daylight saving.
+
+cli/times.py converts in the zone of the user's system, which has no name.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -54,14 +58,23 @@ def instant_ms(day: dt.date, minute: int, zone: str) -> int:
     if before is None or after is None or after <= before:
         return at_ms
     # The time is in a gap of daylight saving (PEP 495): fold=0 gives an instant after the change
-    # of offset, fold=1 one before it. Search between them for the first second after the change.
-    low, high = _utc_ms(there.replace(fold=1)) // 1000, at_ms // 1000
+    # of offset, fold=1 one before it.
+    before_ms = _utc_ms(there.replace(fold=1))
+    return find_offset_change_ms(before_ms, at_ms, lambda wall_ms: to_local(wall_ms, zone))
+
+
+def find_offset_change_ms(
+    before_ms: int, after_ms: int, to_local_time: Callable[[int], dt.datetime]
+) -> int:
+    """Return the first full second after the one change of the UTC offset between two instants."""
+    low, high = before_ms // 1000, after_ms // 1000
+    before = to_local_time(before_ms).utcoffset()
     while high - low > 1:
         middle = (low + high) // 2
-        if to_local(middle * 1000, zone).utcoffset() == after:
-            high = middle
-        else:
+        if to_local_time(middle * 1000).utcoffset() == before:
             low = middle
+        else:
+            high = middle
     return high * 1000
 
 

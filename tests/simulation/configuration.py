@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from mythjobs.errors import MythJobsError
 from mythjobs.master import requests
 from mythjobs.master.machine import Machine
+from mythjobs.model.machine_control import NO_CONTROL, MachineControl
 from mythjobs.protocol.requests import DefineResult
 
 Table = Mapping[str, Any]
@@ -24,15 +25,6 @@ def is_revoked_name(machine: str) -> bool:
     return "(revoked" in machine
 
 
-class _Control(NamedTuple):
-    is_drained: bool = False
-    is_paused: bool = False
-    until_ms: int | None = None
-
-
-_NO_CONTROL: Final = _Control()
-
-
 # All that is configured.
 Saved = tuple[dict[Any, Any], ...]
 
@@ -46,7 +38,7 @@ class Configuration:
         self._settings: dict[str, Table] = {}
         self._definitions: dict[tuple[str, int], Table] = {}
         self._current: dict[str, Table] = {}
-        self._controls: dict[str, _Control] = {}
+        self._controls: dict[str, MachineControl] = {}
         # Current names of machines that were renamed, by their names in the plan.
         self.names: dict[str, str] = {}
 
@@ -92,9 +84,9 @@ class Configuration:
             case requests.ControlMachine(name=name, action="resume"):
                 self._controls.pop(name, None)
             case requests.ControlMachine(name=name, action=action, until_ms=until_ms):
-                known = self._controls.get(name, _NO_CONTROL)
-                drained = _Control(True, known.is_paused, known.until_ms)
-                paused = _Control(known.is_drained, True, until_ms)
+                known = self._controls.get(name, NO_CONTROL)
+                drained = MachineControl(True, known.is_paused, known.until_ms)
+                paused = MachineControl(known.is_drained, True, until_ms)
                 self._controls[name] = drained if action == "drain" else paused
             case requests.SetSemaphore(name=name, size=size):
                 self.semaphores[name] = size or 0
@@ -106,7 +98,7 @@ class Configuration:
 
     def read_control(self, machine: Machine) -> None:
         """Trust the master after a turn whose commit failed: it may be stored, or not."""
-        self._controls[machine.name] = _Control(*machine.control)
+        self._controls[machine.name] = machine.control
 
     def _rename(self, name: str, new_name: str) -> None:
         self.names[self._plan_name(name)] = new_name
@@ -125,10 +117,10 @@ class Configuration:
 
     def accepts_jobs(self, machine: str, wall_ms: int) -> bool:
         """Return whether a machine is neither drained nor paused. wall_ms: the master's clock."""
-        control = self._controls.get(machine, _NO_CONTROL)
+        control = self._controls.get(machine, NO_CONTROL)
         if control.until_ms is not None and control.until_ms <= wall_ms:
             # The pause does not come back if the clock is set back.
-            control = self._controls[machine] = _Control(control.is_drained)
+            control = self._controls[machine] = MachineControl(control.is_drained)
         return not (control.is_drained or control.is_paused)
 
     def settings(self, machine: str) -> Table:
